@@ -1,0 +1,190 @@
+"""Progress as values: what the engine, the stores and the registry client have to say while they work.
+
+Nothing below the command line prints. Each use case takes a `Sink`, a callable that is given one event at a time; it
+may be called from any thread, never from two at once for the same piece of work, and must be quick. Numbers are
+absolute positions, never increments, so that a retry needs no subtraction and an event may be dropped. Events of the
+same kind for the same piece of work come at most ten times a second; the first and the last always come.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "BlobDone",
+    "BlobProgress",
+    "Event",
+    "ImageLoaded",
+    "LayerPacked",
+    "LayerProgress",
+    "LayerScanned",
+    "Notice",
+    "PushAllowed",
+    "PushSummary",
+    "Retry",
+    "Sink",
+    "Tagged",
+    "Throttle",
+    "Warned",
+    "discard",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerScanned:
+    """The scan of one source is complete. `entries` counts tar entries, `size` is the bytes of the tar to come."""
+
+    layer: str
+    entries: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProgress:
+    """Of the `total` bytes of a layer's tar `done` are packed, into `written` compressed bytes."""
+
+    layer: str
+    done: int
+    total: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPacked:
+    """A layer is whole: `tar_size` bytes of tar became a blob of `size` bytes. Digests are `sha256:…` as text."""
+
+    layer: str
+    diff_id: str
+    digest: str
+    tar_size: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PushAllowed:
+    """The registry has agreed to take blobs for `repository` (host and path)."""
+
+    repository: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobProgress:
+    """The registry has acknowledged `done` of the `total` bytes of a blob. `title` is what to call it on screen."""
+
+    digest: str
+    title: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobDone:
+    """A blob stands at the registry: pushed now, there already (`skipped`), or mounted from another repository."""
+
+    digest: str
+    title: str
+    size: int
+    how: Literal["pushed", "skipped", "mounted"]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Something passing went wrong with `title`, and it goes on: `reason` says what, `resumed_at` from which byte."""
+
+    title: str
+    reason: str
+    wait: float
+    resumed_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """The manifest stands under its final name. `platform` is `os/arch[/variant]`."""
+
+    name: str
+    digest: str
+    platform: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PushSummary:
+    """What a push cost, in bytes: sent in all, not sent because it stood, gone on from, and sent a second time."""
+
+    sent: int
+    skipped: int
+    mounted: int
+    resumed: int
+    repeated: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLoaded:
+    """A container engine has taken the image under `name`."""
+
+    engine: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the caller should know and may want to change. Work goes on."""
+
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A detail for those who ask (`-v`): which credentials were found where, which mode an upload uses."""
+
+    message: str
+
+
+Event = (
+    LayerScanned
+    | LayerProgress
+    | LayerPacked
+    | PushAllowed
+    | BlobProgress
+    | BlobDone
+    | Retry
+    | Tagged
+    | PushSummary
+    | ImageLoaded
+    | Warned
+    | Notice
+)
+
+Sink = Callable[[Event], None]
+
+
+def discard(event: Event) -> None:
+    """The sink for callers who do not want to know."""
+
+
+class Throttle:
+    """Says when the next event of a stream is due, at most ten a second.
+
+    Args:
+        interval: Seconds between two events; 0 lets every event pass.
+        clock: A monotonic clock in seconds.
+    """
+
+    def __init__(self, interval: float = 0.1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._next = clock()
+
+    def due(self) -> bool:
+        """Return whether an event may pass now, and if so count it."""
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + self._interval
+        return True
