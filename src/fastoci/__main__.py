@@ -1,0 +1,5 @@
+"""`python -m fastoci`."""
+
+from fastoci.cli import main
+
+main()

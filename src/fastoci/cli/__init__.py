@@ -1,0 +1,20 @@
+"""The command line. `main` answers `--version` itself; everything else is imported only when it is needed."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run fastoci with the arguments of this process, and end the process with the exit code of what happened."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--version"]:
+        from fastoci.version import __version__
+
+        sys.stdout.write(f"fastoci {__version__}\n")
+        sys.exit(0)
+    from fastoci.cli.app import run
+
+    sys.exit(run(arguments))

@@ -1,0 +1,134 @@
+"""The commands by name, and how a run ends: every exception becomes three lines on stderr and an exit code.
+
+A command is a module of this package with a function `run`, whose parameters are typer's (`Annotated`) or a group of
+flags of `options.py`. Its module is imported only when the command runs; `fastoci --help` imports none, nor typer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from fastoci.cli.console import print_error, write_stdout
+from fastoci.errors import FastociError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "run"]
+
+# Each command's module is `fastoci.cli.<name>`; the summary is the first line of its `run`, which a test compares.
+COMMANDS = {
+    "build": "Make an image of directory trees or tar files, one layer each.",
+    "push": "Push an image on disk to registries.",
+    "inspect": "Show what an image is: platform, config, and layers with sizes and digests.",
+    "validate": "Check every digest, size, diff_id, media type and reference of an image.",
+    "login": "Store credentials for a registry where docker and podman find them.",
+    "logout": "Remove the stored credentials of a registry.",
+}
+
+# Two commands of one file.
+_MODULES = {"logout": "login"}
+_FUNCTIONS = {"logout": "run_logout"}
+
+INTERRUPTED = 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        The exit code, as docs/cli and `fastoci.errors` have it.
+    """
+    try:
+        return _dispatch(list(arguments))
+    except FastociError as error:
+        _traceback_if_asked()
+        print_error(error.what, cause=error.cause, hint=error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _traceback_if_asked()
+        print_error("interrupted")
+        return INTERRUPTED
+    except SystemExit as end:
+        # Raised by the handler of SIGTERM and SIGHUP.
+        print_error("terminated")
+        return end.code if isinstance(end.code, int) else 1
+    except BrokenPipeError:
+        # Whoever read our stdout has gone. What is still buffered would raise again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        _traceback_if_asked()
+        print_error(
+            f"internal error: {type(error).__name__}: {error}",
+            hint="this is a bug in fastoci; FASTOCI_LOG=debug shows where",
+        )
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    match arguments:
+        case []:
+            sys.stderr.write(_help())
+            return UsageError.exit_code
+        case ["-h" | "--help", *_] | ["help"]:
+            write_stdout([_help().rstrip("\n")])
+            return 0
+        case ["--version", *_]:
+            from fastoci.version import __version__
+
+            write_stdout([f"fastoci {__version__}"])
+            return 0
+        case ["help", name]:
+            return _dispatch([name, "--help"])
+        case [name, *rest] if name in COMMANDS:
+            return _run_command(name, rest)
+        case [name, *_]:
+            raise UsageError(f"no such {'option' if name.startswith('-') else 'command'}: {name}", hint=_hint(name))
+    raise AssertionError(arguments)
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
+    from fastoci.cli import allocator, signals
+    from fastoci.cli.command import invoke
+
+    allocator.limit_arenas()
+    signals.install()
+    module = importlib.import_module(f"fastoci.cli.{_MODULES.get(name, name)}")
+    return invoke(name, getattr(module, _FUNCTIONS.get(name, "run")), arguments)
+
+
+def _hint(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"did you mean `fastoci {near[0]}`?" if near else "`fastoci --help` lists the commands"
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [
+        "Usage: fastoci [--version] [--help] COMMAND ...",
+        "",
+        "Turns directory trees into OCI images and delivers them to registries and engines.",
+        "",
+        "Commands:",
+        *(f"  {name:<{width}}{summary}" for name, summary in COMMANDS.items()),
+        "",
+        "`fastoci COMMAND --help` tells the options of a command.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _traceback_if_asked() -> None:
+    if os.environ.get("FASTOCI_LOG") == "debug":
+        import traceback
+
+        traceback.print_exc(file=sys.stderr)

@@ -1,0 +1,150 @@
+"""From a function `run` to a command: groups of flags spread out for typer, and typer's own errors made ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fastoci.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+__all__ = ["invoke"]
+
+# From 0.26 on typer brings its own copy of click. The base class of the one error that it exports under either regime
+# is that of everything its parser raises.
+_PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+# Flags whose value may be left out, as buildah has them: `--load=podman` is read as `--load --load-into=podman`.
+_OPTIONAL_VALUES = {"--load": "--load-into"}
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def invoke(name: str, function: Callable[..., None], arguments: Sequence[str]) -> int:
+    """Parse the arguments of one command and run it.
+
+    Args:
+        name: The command's name, for its usage line.
+        function: The command; a parameter annotated with a dataclass stands for that class's fields as options.
+        arguments: What follows the command's name.
+
+    Returns:
+        The exit code: 0, or what the function raised as `typer.Exit`.
+
+    Raises:
+        UsageError: The arguments are not those of the command.
+        FastociError: Whatever the command raises.
+    """
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(spread(function))
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context(f"fastoci {name}", list(_spelled_out(arguments, command.params))) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except _PARSER_ERROR as error:
+        # Its words, in our form: one line, lower case, no full stop.
+        message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]  # click's method
+        raise UsageError(message[:1].lower() + message[1:], hint=f"fastoci {name} --help") from error
+    return 0
+
+
+def spread(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a function whose parameters are those of `function`, with each dataclass replaced by its fields.
+
+    Several commands share the same dozen options; they take them as one value, and typer sees them one by one.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[type, list[str]]] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        kind = hints[parameter.name]
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            parameters.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        field_hints = typing.get_type_hints(kind, include_extras=True)
+        groups[parameter.name] = kind, [field.name for field in dataclasses.fields(kind)]
+        parameters.extend(
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field_hints[field.name]
+            )
+            for field in dataclasses.fields(kind)
+        )
+
+    def command(**values: Any) -> None:  # noqa: ANN401 - whatever typer parsed
+        for group, (kind, names) in groups.items():
+            values[group] = kind(**{field: values.pop(field) for field in names})
+        function(**values)
+
+    command.__doc__ = function.__doc__
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect.signature
+    return command
+
+
+def _spelled_out(arguments: Sequence[str], params: Iterable[Any]) -> Iterator[str]:
+    """Yield the arguments with `--flag=VALUE`, which podman and buildx take and click does not, spelled out.
+
+    The value of an option is passed on unread, whatever it looks like: `--cmd --tls-verify=false` is a word for the
+    image.
+    """
+    flags: dict[str, Any] = {}
+    valued: set[str] = set()
+    for param in params:
+        is_flag = getattr(param, "is_flag", False) or getattr(param, "count", False)
+        for spelling in (*param.opts, *param.secondary_opts):
+            if is_flag:
+                flags[spelling] = param
+            elif spelling.startswith("-"):
+                valued.add(spelling)
+
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            yield argument
+            yield from rest
+            return
+        option, equals, value = argument.partition("=")
+        if option.startswith("--") and equals and option in flags:
+            yield from _spell_flag(option, value, flags[option])
+            continue
+        yield argument
+        if argument in valued or (_is_cluster(argument) and _cluster_wants_value(argument, valued)):
+            yield from _take_one(rest)
+
+
+def _spell_flag(option: str, value: str, flag: Any) -> Iterator[str]:  # noqa: ANN401 - click's Option, whichever click
+    wanted = _BOOLEANS.get(value.lower())
+    if wanted is True:
+        yield option
+    elif wanted is False:
+        yield from flag.secondary_opts[:1]
+    elif option in _OPTIONAL_VALUES:
+        yield option
+        yield f"{_OPTIONAL_VALUES[option]}={value}"
+    else:
+        raise UsageError(f"{option} takes true or false, not {value!r}")
+
+
+def _is_cluster(argument: str) -> bool:
+    return len(argument) > 1 and argument[0] == "-" and argument[1] != "-"
+
+
+def _cluster_wants_value(argument: str, valued: set[str]) -> bool:
+    for position, letter in enumerate(argument[1:], 2):
+        if f"-{letter}" in valued:
+            return position == len(argument)
+    return False
+
+
+def _take_one(rest: Iterator[str]) -> Iterator[str]:
+    for argument in rest:
+        yield argument
+        return

@@ -1,0 +1,126 @@
+"""The options that several commands share, in groups: a command takes a group as one parameter."""
+
+# No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fastoci.cli.console import Console, ProgressMode
+from fastoci.errors import UsageError
+
+if TYPE_CHECKING:
+    from fastoci.registry.options import RegistryOptions
+
+__all__ = ["OutputFlags", "RegistryFlags", "UploadFlags", "parse_size"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags:
+    """How a command speaks."""
+
+    json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON document.")] = False
+    progress: Annotated[ProgressMode, typer.Option(help="How progress is shown on stderr.")] = "auto"
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no warnings.")] = False
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell details, too.")] = False
+
+    def console(self) -> Console:
+        """Return the console that these options ask for."""
+        return Console(json=self.json, progress=self.progress, quiet=self.quiet, verbose=self.verbose)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryFlags:
+    """How a registry is reached, and as whom."""
+
+    authfile: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Read credentials from this file (podman's or docker's form).")
+    ] = None
+    creds: Annotated[str | None, typer.Option(metavar="USER[:PASS]", help="Credentials for the registry.")] = None
+    tls_verify: Annotated[
+        bool, typer.Option("--tls-verify/--no-tls-verify", help="Check the registry's certificate.")
+    ] = True
+    plain_http: Annotated[bool, typer.Option("--plain-http", help="Talk HTTP, not HTTPS.")] = False
+    cert_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Certificates to trust and to show (*.crt, *.cert, *.key).")
+    ] = None
+    jobs: Annotated[int | None, typer.Option(min=1, max=64, metavar="N", help="How many blobs travel at once.")] = None
+    retry: Annotated[
+        int | None, typer.Option(min=0, max=1000, metavar="N", help="Failures in a row, without progress, to accept.")
+    ] = None
+
+    def options(self) -> "RegistryOptions":
+        """Return these as the values the registry client takes.
+
+        Raises:
+            UsageError: A value has not the form it should have.
+        """
+        from fastoci.registry.options import RegistryOptions
+
+        return RegistryOptions(**self._values())
+
+    def _values(self) -> dict[str, object]:
+        values: dict[str, object] = {
+            "authfile": self.authfile,
+            "credentials": self._credentials(),
+            "tls_verify": self.tls_verify,
+            "plain_http": self.plain_http,
+            "cert_dir": self.cert_dir,
+        }
+        # What was not said is the registry client's to decide.
+        values |= {name: value for name in ("jobs", "retry") if (value := getattr(self, name)) is not None}
+        return values
+
+    def _credentials(self) -> tuple[str, str] | None:
+        if self.creds is None:
+            return None
+        user, colon, password = self.creds.partition(":")
+        if not colon:
+            import getpass
+
+            try:
+                password = getpass.getpass(f"Password for {user}: ")
+            except (EOFError, OSError) as error:
+                raise UsageError("--creds names no password, and there is no terminal to ask on") from error
+        if not user:
+            raise UsageError("--creds names no user", hint="--creds USER:PASS")
+        return user, password
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadFlags(RegistryFlags):
+    """How blobs are sent, besides how the registry is reached."""
+
+    upload: Annotated[
+        Literal["auto", "monolithic", "chunked"], typer.Option(help="How a blob is sent: in one request, or in chunks.")
+    ] = "auto"
+    chunk_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Bytes in a chunk, as in 32MiB. [default: what the host takes]")
+    ] = None
+
+    def _values(self) -> dict[str, object]:
+
+        values = super()._values()
+        values["upload"] = self.upload
+        if self.chunk_size is not None:
+            values["chunk_size"] = parse_size(self.chunk_size, "--chunk-size")
+        return values
+
+
+def parse_size(text: str, option: str) -> int:
+    """Return the bytes that `text` says: a number, alone or with a unit (k, M, G binary as in docker; KB, KiB …).
+
+    Args:
+        text: What the user wrote.
+        option: Where, for the error.
+
+    Raises:
+        UsageError: It is not a size, or not over zero.
+    """
+    number = text.rstrip("BbIiKkMmGg")
+    unit = text[len(number) :].lower().removesuffix("b").removesuffix("i")
+    scale = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}.get(unit)
+    if scale is None or not number.strip().isdecimal() or int(number) <= 0:
+        raise UsageError(f"{option}: not a size: {text!r}", hint="a number of bytes, or one as in 32MiB")
+    return int(number) * scale

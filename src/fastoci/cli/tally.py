@@ -1,0 +1,90 @@
+"""Where the whole command stands: the latest position of every layer and blob, and how fast they move."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fastoci.cli.units import format_eta, format_position, format_rate, format_size
+from fastoci.events import BlobDone, BlobProgress, LayerPacked, LayerProgress, LayerScanned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastoci.events import Event
+
+__all__ = ["Tally"]
+
+_WINDOW_SECONDS = 20.0
+
+
+class Tally:
+    """Adds up events. Not thread safe: its owner holds a lock.
+
+    Args:
+        clock: A monotonic clock in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._layers: dict[str, tuple[int, int, int]] = {}
+        self._blobs: dict[str, tuple[int, int]] = {}
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, event: Event) -> bool:
+        """Take one event; return whether it is the first progress of its layer or blob."""
+        match event:
+            case LayerScanned(layer, size=size):
+                self._layers.pop(layer, None)
+            case LayerProgress(layer, done, total, written):
+                is_new = layer not in self._layers
+                self._layers[layer] = done, total, written
+                return is_new
+            case LayerPacked(layer, tar_size=tar_size, size=size):
+                self._layers[layer] = tar_size, tar_size, size
+            case BlobProgress(digest, done=done, total=total):
+                is_new = digest not in self._blobs
+                self._blobs[digest] = done, total
+                self._sample()
+                return is_new
+            case BlobDone(digest, size=size, how=how):
+                if digest in self._blobs or how == "pushed":
+                    self._blobs[digest] = size, size
+                    self._sample()
+        return False
+
+    def status(self) -> str:
+        """Return one line about the whole: what is packed, what is sent, how fast, and how long it will take."""
+        parts = []
+        if self._layers:
+            done, total, written = map(sum, zip(*self._layers.values(), strict=True))
+            if done < total:
+                parts.append(f"packed {format_position(done, total)} → {format_size(written)}")
+            else:
+                parts.append(f"packed {format_size(done)} → {format_size(written)}")
+        if self._blobs:
+            parts.append(self._sent())
+        return "; ".join(parts) or "working"
+
+    def _sent(self) -> str:
+        done, total = map(sum, zip(*self._blobs.values(), strict=True))
+        rate = self._rate()
+        parts = [f"sent {format_position(done, total)}"]
+        if rate > 0:
+            parts.append(format_rate(rate))
+            if done < total:
+                parts.append(f"ETA {format_eta((total - done) / rate)}")
+        return ", ".join(parts)
+
+    def _sample(self) -> None:
+        now = self._clock()
+        self._samples.append((now, sum(done for done, _ in self._blobs.values())))
+        while now - self._samples[0][0] > _WINDOW_SECONDS and len(self._samples) > 2:
+            self._samples.popleft()
+
+    def _rate(self) -> float:
+        if not self._samples:
+            return 0.0
+        (since, low), (_, high) = self._samples[0], self._samples[-1]
+        elapsed = self._clock() - since
+        return max(0.0, (high - low) / elapsed) if elapsed > 0 else 0.0
