@@ -166,7 +166,6 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         'cgroup_manager = "cgroupfs"\n'
         'events_logger = "file"\n'
         f'tmp_dir = "{state}/libpod"\n'
-        f'static_dir = "{state}/static"\n'
     )
     environment = {
         **base_environment(logs),

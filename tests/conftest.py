@@ -1,0 +1,41 @@
+"""What holds for every test: no setting of the caller reaches fastoci, and no deadline fails on a busy machine."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("fastoci", deadline=None)
+settings.load_profile("fastoci")
+
+# What fastoci, urllib3, docker and podman read: a developer's proxy or credentials must not decide a test.
+_NAMES = {
+    "ALL_PROXY",
+    "BUILDKIT_HOST",
+    "CONTAINERD_ADDRESS",
+    "CONTAINERD_NAMESPACE",
+    "CURL_CA_BUNDLE",
+    "DOCKER_AUTH_CONFIG",
+    "DOCKER_CONFIG",
+    "DOCKER_CONTEXT",
+    "DOCKER_HOST",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_COLOR",
+    "NO_PROXY",
+    "REGISTRY_AUTH_FILE",
+    "SOURCE_DATE_EPOCH",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+}
+# These steer the test run itself.
+_KEPT = {"FASTOCI_BENCH", "FASTOCI_REQUIRE_REAL_PARTS"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _caller_has_no_settings() -> None:
+    for name in list(os.environ):
+        if name.upper() in _NAMES or (name.startswith("FASTOCI_") and name not in _KEPT):
+            del os.environ[name]

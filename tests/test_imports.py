@@ -1,0 +1,199 @@
+"""The house's floors: imports point down only, and starting up imports no more than it must.
+
+    cli  >  use cases (files in the package)  >  layer  store  registry (siblings)  >  tree  events  >  spec  >  errors
+
+`version` lies beneath everything. The engine lies beneath `tree`, which scans with it, and `layer`, which renders.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import fastoci
+
+PACKAGE = Path(fastoci.__file__).parent
+
+# Room -> the rooms of fastoci that it may import besides itself. A use case is any file in the package itself that has
+# no line of its own here.
+MAY_IMPORT = {
+    "version": set(),
+    "errors": set(),
+    "_engine": set(),
+    "spec": {"errors"},
+    "events": {"spec", "errors"},
+    "tree": {"_engine", "events", "spec", "errors"},
+    "layer": {"_engine", "tree", "events", "spec", "errors", "version"},
+    "store": {"events", "spec", "errors", "version"},
+    "registry": {"events", "spec", "errors", "version"},
+    "use case": {"layer", "store", "registry", "tree", "events", "spec", "errors", "version"},
+    "cli": {"use case", "layer", "store", "registry", "tree", "events", "spec", "errors", "version"},
+    # The package's own name gives out what is public, whichever floor that is on.
+    "__init__": {"use case", "layer", "store", "registry", "tree", "events", "spec", "errors", "version"},
+    "__main__": {"cli"},
+}
+
+# Which of the engine's modules a room may import. The package of them, which has its errors, is for both, and so is the
+# table of entries: it is what `tree` hands to `layer`.
+ENGINE = {
+    "tree": {"scanner", "table", "pattern"},
+    "layer": {"plan", "renderer", "header", "table"},
+}
+
+# Packages from outside -> the rooms that may import them, so that each can be replaced in one place.
+THIRD_PARTY = {
+    "isal": {"layer", "use case"},  # `validate` inflates what `layer` deflated
+    "urllib3": {"registry"},
+    "rich": {"cli"},
+    "typer": {"cli"},
+}
+
+# Packages that cost time at start-up, and must not be loaded before a command needs them.
+HEAVY = ("urllib3", "rich", "typer", "click", "isal", "email", "http", "ssl")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import, by absolute name, and where it stands."""
+
+    importer: str
+    imported: str
+    where: str
+
+
+def module_name(path: Path) -> str:
+    parts = ["fastoci", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room(module: str) -> str:
+    """Return the room that a module of fastoci belongs to."""
+    if module == "fastoci":
+        return "__init__"
+    top = module.split(".")[1]
+    return top if top in MAY_IMPORT else "use case"
+
+
+def imports_of(module: str, path: Path) -> list[Import]:
+    """Return the imports of a file wherever in it they stand: in functions and under TYPE_CHECKING, too."""
+    found: list[Import] = []
+
+    def add(name: str, node: ast.AST) -> None:
+        found.append(Import(module, name, f"{path.relative_to(PACKAGE.parent)}:{getattr(node, 'lineno', 0)}"))
+
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                add(alias.name, node)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            for alias in node.names:
+                # `from fastoci import errors` imports a module, `from fastoci.errors import X` a name in one.
+                submodule = f"{base}.{alias.name}"
+                is_module = submodule in MODULES or base == "fastoci._engine"
+                add(submodule if is_module and not alias.name[:1].isupper() else base, node)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            # importlib.import_module("…"), or a lazy loader of that kind
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                add(node.args[0].value, node)
+    return found
+
+
+IMPORTS = [found for module, path in MODULES.items() for found in imports_of(module, path)]
+OWN = [found for found in IMPORTS if found.imported.split(".")[0] == "fastoci"]
+
+
+def test_every_room_is_known() -> None:
+    """A new directory needs a floor of its own: say above which it may build."""
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert rooms <= MAY_IMPORT.keys(), f"add to MAY_IMPORT: {sorted(rooms - MAY_IMPORT.keys())}"
+
+
+@pytest.mark.parametrize("name", MAY_IMPORT)
+def test_imports_point_down(name: str) -> None:
+    allowed = MAY_IMPORT[name] | {name}
+    wrong = [
+        f"{found.where}: {found.importer} ({name}) imports {found.imported} ({room(found.imported)})"
+        for found in OWN
+        if room(found.importer) == name and room(found.imported) not in allowed
+    ]
+    assert not wrong, "\n".join([*wrong, f"{name} may import only: {', '.join(sorted(allowed))}"])
+
+
+def test_siblings_do_not_meet() -> None:
+    """A table that allowed it would be a wrong table."""
+    siblings = {"layer", "store", "registry"}
+    for name in siblings:
+        assert not MAY_IMPORT[name] & (siblings - {name})
+
+
+def test_each_room_takes_its_own_part_of_the_engine() -> None:
+    wrong = []
+    for found in OWN:
+        if room(found.imported) != "_engine" or room(found.importer) == "_engine":
+            continue
+        part = found.imported.removeprefix("fastoci._engine").lstrip(".")
+        if part and part not in ENGINE.get(room(found.importer), set()):
+            wrong.append(f"{found.where}: {found.importer} imports {found.imported}")
+    told = "; ".join(f"{name} may import {', '.join(sorted(parts))}" for name, parts in ENGINE.items())
+    assert not wrong, "\n".join([*wrong, told])
+
+
+@pytest.mark.parametrize("package", THIRD_PARTY)
+def test_packages_from_outside_have_one_home(package: str) -> None:
+    wrong = [
+        f"{found.where}: {found.importer} imports {found.imported}"
+        for found in IMPORTS
+        if found.imported.split(".")[0] == package and room(found.importer) not in THIRD_PARTY[package]
+    ]
+    assert not wrong, "\n".join([*wrong, f"{package} is for {', '.join(sorted(THIRD_PARTY[package]))} alone"])
+
+
+def test_use_cases_do_not_import_each_other_in_a_circle() -> None:
+    cases = {found.importer for found in OWN if room(found.importer) == "use case"}
+    uses = {case: {found.imported for found in OWN if found.importer == case} & cases - {case} for case in cases}
+    while free := {case for case, used in uses.items() if not used}:
+        uses = {case: used - free for case, used in uses.items() if case not in free}
+    assert not uses, f"these import each other in a circle: {uses}"
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after a statement."""
+    script = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    # -I: neither the environment nor the working directory adds anything.
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("statement", ["import fastoci", "import fastoci.cli", "import fastoci.cli.app"])
+def test_starting_up_imports_nothing_heavy(statement: str) -> None:
+    # What an interpreter loads by itself, an editable install's finder among it, is not ours to answer for.
+    loaded = loaded_by(statement) - loaded_by("pass")
+    heavy = sorted(name for name in loaded if name.split(".")[0] in HEAVY)
+    assert not heavy, f"`{statement}` loads {', '.join(heavy)}; import it in the function that needs it"
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_version_and_help_import_neither_urllib3_nor_rich(option: str) -> None:
+    lines = [
+        "import contextlib, io, sys",
+        f"sys.argv[1:] = [{option!r}]",
+        "from fastoci.cli import main",
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main()",
+    ]
+    heavy = {name for name in loaded_by("\n".join(lines)) if name.split(".")[0] in ("urllib3", "rich", "typer", "isal")}
+    assert not heavy, f"`fastoci {option}` loads {', '.join(sorted(heavy))}"
