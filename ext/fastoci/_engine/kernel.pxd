@@ -1,0 +1,37 @@
+# cython: language_level=3
+"""What the engine asks of the kernel, and Cython's own declarations do not have."""
+
+from libc.stdint cimport int64_t
+from posix.stat cimport struct_stat
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <sys/stat.h>
+    #include <unistd.h>
+
+    #define fastoci_ctime_ns(status) ((status)->st_ctim.tv_nsec)
+    #define fastoci_mtime_ns(status) ((status)->st_mtim.tv_nsec)
+    #define fastoci_set_errno(value) (errno = (value))
+
+    /* Never through a symbolic link, never waiting for a FIFO's other end, never taking a terminal. */
+    #define FASTOCI_OPEN_FILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+    #define FASTOCI_OPEN_DIRECTORY (FASTOCI_OPEN_FILE | O_DIRECTORY)
+    """
+    int OPEN_FILE "FASTOCI_OPEN_FILE"
+    int OPEN_DIRECTORY "FASTOCI_OPEN_DIRECTORY"
+    int AT_SYMLINK_NOFOLLOW
+    int ENOTSUP
+    int SEEK_SET
+    int SEEK_DATA
+    int SEEK_HOLE
+    long ctime_ns "fastoci_ctime_ns"(const struct_stat *status) nogil
+    long mtime_ns "fastoci_mtime_ns"(const struct_stat *status) nogil
+    void set_errno "fastoci_set_errno"(int value) nogil
+    int openat(int directory, const char *name, int flags) nogil
+    int fstat(int fd, struct_stat *status) nogil
+    int fstatat(int directory, const char *name, struct_stat *status, int flags) nogil
+    ssize_t readlinkat(int directory, const char *name, char *target, size_t size) nogil
+    ssize_t pread(int fd, void *buffer, size_t size, int64_t offset) nogil
+    int64_t lseek(int fd, int64_t offset, int whence) nogil

@@ -1,0 +1,63 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from fastoci._engine.arena cimport Arena
+from fastoci._engine.dirs cimport DirCache
+from fastoci._engine.entry cimport Entry
+from fastoci._engine.fault cimport Fault, FaultKind
+from fastoci._engine.path cimport PathBuffer
+from fastoci._engine.pattern cimport PatternSet
+from fastoci._engine.table cimport EntryTable
+from fastoci._engine.xattrs cimport XattrWay
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_cond_t:
+        pass
+
+cdef struct Job:
+    Entry *directory
+    const uint8_t *matched      # which patterns matched the directory, a byte each; NULL at the top
+
+# What one thread has to itself.
+cdef struct Worker:
+    DirCache dirs
+    PathBuffer path
+    Arena *arena
+    XattrWay xattr_way
+    char *buffer                # directory entries, an attribute's names, a value, a link's target: cut from one piece
+    Entry *found                # the entries of the directory at work
+    size_t found_count
+    size_t found_capacity
+    uint8_t *scratch            # for the patterns
+
+cdef class Scanner:
+    cdef readonly EntryTable table
+    cdef PatternSet patterns
+    cdef bint with_xattrs
+    cdef bint keep_whiteouts
+    cdef int first_xattr_way
+    cdef bint ready
+    cdef pthread_mutex_t lock
+    cdef pthread_cond_t changed
+    # Under the lock:
+    cdef Job *jobs
+    cdef size_t job_count
+    cdef size_t job_capacity
+    cdef size_t busy            # workers at a directory, that may still add jobs
+    cdef Fault fault
+    cdef uint64_t entries
+    cdef uint64_t sockets
+    cdef char *first_socket
+    cdef bint stopped
+
+    cdef void fail(self, FaultKind kind, int error, const Entry *parent, const char *name) noexcept nogil
+    cdef bint take(self, Job *job) noexcept nogil
+    cdef bint give(self, const Job *job) noexcept nogil
+    cdef void release(self) noexcept nogil
+    cdef bint note_socket(self, const Entry *parent, const char *name) noexcept nogil
+    cdef bint scan_directory(self, Worker *worker, const Job *job) noexcept nogil
+    cdef int scan_name(self, Worker *worker, const Job *job, int fd, const char *name) noexcept nogil
+    cdef bint fill(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil
+    cdef bint read_xattrs(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil

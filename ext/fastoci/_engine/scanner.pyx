@@ -1,0 +1,529 @@
+# cython: language_level=3, freethreading_compatible=True, embedsignature=True
+"""The scanner: every name beneath a directory, found by several threads at once.
+
+A directory is a job. Each thread takes one from a shared stack, reads it, asks for every name's status and extended
+attributes relative to the directory's descriptor, sorts what it found into the layer's order, and adds the
+subdirectories as jobs. The stack, the counts and the first fault are the only things that threads share; they stand
+under one lock, taken twice a directory. Entries are written by the thread that found them and by no other.
+
+The threads themselves are Python's: each calls `run`, which returns when the whole tree has been scanned, when a
+fault stops the work, or when `stop` was called.
+"""
+
+from libc.errno cimport EINTR, ENODATA, ENOENT, ESTALE, errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.string cimport memcmp, memcpy, memset, strcmp, strlen, strncmp
+from posix.stat cimport (
+    S_ISBLK,
+    S_ISCHR,
+    S_ISDIR,
+    S_ISFIFO,
+    S_ISLNK,
+    S_ISREG,
+    struct_stat,
+)
+
+from fastoci._engine.arena cimport arena_copy, arena_take
+from fastoci._engine.dirs cimport dirs_close, dirs_init, dirs_open
+from fastoci._engine.entry cimport (
+    Entry,
+    FLAG_EXCLUDED,
+    FLAG_SPARSE,
+    KIND_BLOCK,
+    KIND_CHARACTER,
+    KIND_DIRECTORY,
+    KIND_FIFO,
+    KIND_FILE,
+    KIND_SYMLINK,
+    Xattr,
+)
+from fastoci._engine.fault cimport (
+    FAULT_CHANGED,
+    FAULT_MEMORY,
+    FAULT_NONE,
+    FAULT_OPEN_DIRECTORY,
+    FAULT_READ_DIRECTORY,
+    FAULT_READ_LINK,
+    FAULT_STAT,
+    FAULT_WHITEOUT_NAME,
+    FAULT_XATTR,
+    FAULT_XATTR_NAME,
+    FaultKind,
+    fault_clear,
+)
+from fastoci._engine.kernel cimport (
+    AT_SYMLINK_NOFOLLOW,
+    ENOTSUP,
+    SEEK_SET,
+    ctime_ns,
+    fstatat,
+    lseek,
+    mtime_ns,
+    readlinkat,
+)
+from fastoci._engine.path cimport path_free, path_of, path_size, path_write
+from fastoci._engine.raising cimport raise_fault
+from fastoci._engine.xattrs cimport XATTRS_CHDIR, XATTRS_MAX, fchdir, xattrs_get, xattrs_list, xattrs_way
+
+cdef extern from "<pthread.h>" nogil:
+    int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
+    int pthread_mutex_destroy(pthread_mutex_t *mutex)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+    int pthread_cond_init(pthread_cond_t *condition, const void *attributes)
+    int pthread_cond_destroy(pthread_cond_t *condition)
+    int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
+    int pthread_cond_signal(pthread_cond_t *condition)
+    int pthread_cond_broadcast(pthread_cond_t *condition)
+
+cdef extern from *:
+    """
+    #include <sys/syscall.h>
+    #include <unistd.h>
+
+    struct fastoci_dirent { unsigned long long inode; long long next; unsigned short size; unsigned char type;
+                            char name[]; };
+
+    static long fastoci_getdents(int fd, void *buffer, size_t size) {
+        return syscall(SYS_getdents64, fd, buffer, size);
+    }
+    """
+    struct fastoci_dirent:
+        unsigned short size
+        unsigned char type
+        char name[1]
+    long fastoci_getdents(int fd, void *buffer, size_t size) nogil
+
+cdef enum:
+    DIRENTS_SIZE = 64 * 1024
+    TARGET_SIZE = 64 * 1024
+    BUFFER_SIZE = DIRENTS_SIZE + 2 * XATTRS_MAX
+
+
+cdef int _order(const void *left, const void *right) noexcept nogil:
+    """Compare two names of one directory as the layer orders them: directories as if they ended in a slash."""
+    cdef const Entry *a = <const Entry *>left
+    cdef const Entry *b = <const Entry *>right
+    cdef uint16_t common = min(a.name_size, b.name_size)
+    cdef int difference = memcmp(a.name, b.name, common)
+    cdef int after_a, after_b
+    if difference:
+        return difference
+    after_a = <uint8_t>a.name[common] if a.name_size > common else (c'/' if a.kind == KIND_DIRECTORY else 0)
+    after_b = <uint8_t>b.name[common] if b.name_size > common else (c'/' if b.kind == KIND_DIRECTORY else 0)
+    return after_a - after_b
+
+
+cdef bint _keeps_xattr(const char *name) noexcept nogil:
+    """Return whether an attribute belongs to the file; the others are the host's (docs/architecture.md)."""
+    if strncmp(name, b"user.", 5) == 0:
+        return strncmp(name, b"user.overlay.", 13) != 0 and strncmp(name, b"user.containers.", 16) != 0
+    return (
+        strcmp(name, b"security.capability") == 0
+        or strcmp(name, b"system.posix_acl_access") == 0
+        or strcmp(name, b"system.posix_acl_default") == 0
+    )
+
+
+cdef class Scanner:
+    """One scan of one tree.
+
+    Args:
+        table: The table to fill; new, with nothing in it.
+        patterns: What to leave out, matched against paths relative to the source.
+        with_xattrs: Whether to read extended attributes.
+        keep_whiteouts: Whether names that begin with `.wh.` are meant; a fault otherwise.
+        xattr_way: The first way of reading extended attributes to try, 0 to 2 (xattrs.pxd); the tests try them all.
+    """
+
+    def __cinit__(self, EntryTable table not None, PatternSet patterns not None, *, bint with_xattrs,
+                  bint keep_whiteouts, int xattr_way=0):
+        self.table = table
+        self.patterns = patterns
+        self.with_xattrs = with_xattrs
+        self.keep_whiteouts = keep_whiteouts
+        self.first_xattr_way = xattr_way
+        if pthread_mutex_init(&self.lock, NULL) != 0:
+            raise MemoryError
+        if pthread_cond_init(&self.changed, NULL) != 0:
+            pthread_mutex_destroy(&self.lock)
+            raise MemoryError
+        self.ready = True
+        self.jobs = <Job *>malloc(sizeof(Job))
+        if self.jobs == NULL:
+            raise MemoryError
+        self.job_capacity = self.job_count = 1
+        self.jobs[0].directory = table.root
+        self.jobs[0].matched = NULL
+
+    def __dealloc__(self):
+        if self.ready:
+            pthread_cond_destroy(&self.changed)
+            pthread_mutex_destroy(&self.lock)
+        fault_clear(&self.fault)
+        free(self.jobs)
+        free(self.first_socket)
+
+    def run(self):
+        """Scan until nothing is left to scan. Called by every scan thread, each a fresh one.
+
+        A thread may get a working directory of its own here (xattrs.pxd), so it must not be used for other work.
+
+        Raises:
+            MemoryError: The thread got no memory; the scan stops. Other faults are raised by `finish`.
+        """
+        cdef Worker *worker = <Worker *>calloc(1, sizeof(Worker))
+        cdef Job job
+        if worker == NULL:
+            raise MemoryError
+        try:
+            pthread_mutex_lock(&self.lock)
+            try:
+                worker.arena = self.table.new_arena()
+            finally:
+                pthread_mutex_unlock(&self.lock)
+            worker.buffer = <char *>malloc(BUFFER_SIZE)
+            worker.scratch = <uint8_t *>malloc(self.patterns.scratch_size + self.patterns.count)
+            if worker.buffer == NULL or worker.scratch == NULL:
+                raise MemoryError
+            with nogil:
+                dirs_init(&worker.dirs, self.table.root, self.table.root_fd)
+                worker.xattr_way = xattrs_way(self.first_xattr_way)
+                while self.take(&job):
+                    self.scan_directory(worker, &job)
+                    self.release()
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            dirs_close(&worker.dirs)
+            path_free(&worker.path)
+            free(worker.buffer)
+            free(worker.found)
+            free(worker.scratch)
+            free(worker)
+
+    def stop(self):
+        """Make every `run` return soon. The scan is then good for nothing but to be thrown away."""
+        pthread_mutex_lock(&self.lock)
+        self.stopped = True
+        pthread_cond_broadcast(&self.changed)
+        pthread_mutex_unlock(&self.lock)
+
+    def finish(self):
+        """Raise the first fault, or hand the counts to the table. Called once, when every `run` has returned.
+
+        Raises:
+            EngineFault: What stopped the scan.
+            MemoryError: Memory was short.
+        """
+        raise_fault(&self.fault)
+        self.table.scanned = self.entries
+        self.table.sockets = self.sockets
+        self.table.first_socket = None if self.first_socket == NULL else self.first_socket[:strlen(self.first_socket)]
+
+    # What follows holds no GIL.
+
+    cdef void fail(self, FaultKind kind, int error, const Entry *parent, const char *name) noexcept nogil:
+        """Keep the first fault, with the path of `name` in `parent` (NULL: of `parent` itself), and stop the work."""
+        cdef size_t size = path_size(parent, self.table.root)
+        cdef size_t name_size = 0 if name == NULL else strlen(name)
+        cdef size_t gap = 1 if size and name_size else 0
+        cdef char *path = <char *>malloc(size + gap + name_size + 1)
+        if path != NULL:
+            path_write(path + size, parent, self.table.root)
+            if gap:
+                path[size] = b'/'
+            if name_size:
+                memcpy(path + size + gap, name, name_size)
+            path[size + gap + name_size] = 0
+        pthread_mutex_lock(&self.lock)
+        if self.fault.kind == FAULT_NONE:
+            # A name that was there a moment ago and is not any more, or is something else, has changed.
+            self.fault.kind = FAULT_CHANGED if error == ENOENT or error == ESTALE else kind
+            self.fault.error = error
+            self.fault.expected = 0
+            self.fault.found = -1 if error == ENOENT else 0
+            self.fault.path = path
+            self.fault.path_size = size + gap + name_size
+            path = NULL
+        self.stopped = True
+        pthread_cond_broadcast(&self.changed)
+        pthread_mutex_unlock(&self.lock)
+        free(path)
+
+    cdef bint take(self, Job *job) noexcept nogil:
+        """Wait for a directory to scan; False when there will be none any more."""
+        cdef bint taken = False
+        pthread_mutex_lock(&self.lock)
+        while not self.stopped and self.job_count == 0 and self.busy:
+            pthread_cond_wait(&self.changed, &self.lock)
+        if not self.stopped and self.job_count:
+            self.job_count -= 1
+            job[0] = self.jobs[self.job_count]
+            self.busy += 1
+            taken = True
+        pthread_mutex_unlock(&self.lock)
+        return taken
+
+    cdef void release(self) noexcept nogil:
+        """Say that the directory taken is done with; the last one lets every waiting thread go."""
+        pthread_mutex_lock(&self.lock)
+        self.busy -= 1
+        if self.busy == 0 and self.job_count == 0:
+            pthread_cond_broadcast(&self.changed)
+        pthread_mutex_unlock(&self.lock)
+
+    cdef bint give(self, const Job *job) noexcept nogil:
+        """Add the subdirectories of a scanned directory as jobs, the first in order on top."""
+        cdef Entry *directory = job.directory
+        cdef Entry *child
+        cdef Job *grown
+        cdef int64_t number
+        cdef size_t added = 0
+        pthread_mutex_lock(&self.lock)
+        self.entries += directory.size
+        for number in range(directory.size - 1, -1, -1):
+            child = &directory.link.children[number]
+            if child.kind != KIND_DIRECTORY:
+                continue
+            if self.job_count == self.job_capacity:
+                grown = <Job *>realloc(self.jobs, 2 * self.job_capacity * sizeof(Job))
+                if grown == NULL:
+                    pthread_mutex_unlock(&self.lock)
+                    self.fail(FAULT_MEMORY, 0, directory, NULL)
+                    return False
+                self.jobs = grown
+                self.job_capacity *= 2
+            self.jobs[self.job_count].directory = child
+            # Until its own children are known, the place for them holds which patterns matched the directory.
+            self.jobs[self.job_count].matched = <const uint8_t *>child.link.children
+            child.link.children = NULL
+            child.size = 0
+            self.job_count += 1
+            added += 1
+        if added == 1:
+            pthread_cond_signal(&self.changed)
+        elif added:
+            pthread_cond_broadcast(&self.changed)
+        pthread_mutex_unlock(&self.lock)
+        return True
+
+    cdef bint note_socket(self, const Entry *parent, const char *name) noexcept nogil:
+        """Count a socket, and keep the path that sorts first, so that the warning is the same every time."""
+        cdef size_t size = path_size(parent, self.table.root)
+        cdef size_t gap = 1 if size else 0
+        cdef size_t name_size = strlen(name)
+        cdef char *path = <char *>malloc(size + gap + name_size + 1)
+        if path == NULL:
+            self.fail(FAULT_MEMORY, 0, parent, name)
+            return False
+        path_write(path + size, parent, self.table.root)
+        if gap:
+            path[size] = b'/'
+        memcpy(path + size + gap, name, name_size + 1)
+        pthread_mutex_lock(&self.lock)
+        self.sockets += 1
+        if self.first_socket == NULL or strcmp(path, self.first_socket) < 0:
+            self.first_socket, path = path, self.first_socket
+        pthread_mutex_unlock(&self.lock)
+        free(path)
+        return True
+
+    cdef bint scan_directory(self, Worker *worker, const Job *job) noexcept nogil:
+        """Read one directory: its entries go to the arena in order, its subdirectories to the stack."""
+        cdef Entry *directory = job.directory
+        cdef Entry *children
+        cdef fastoci_dirent *dirent
+        cdef long size, offset
+        cdef size_t number
+        cdef int fd = dirs_open(&worker.dirs, directory)
+        if fd < 0:
+            self.fail(FAULT_OPEN_DIRECTORY, errno, directory, NULL)
+            return False
+        if worker.xattr_way == XATTRS_CHDIR and fchdir(fd) != 0:
+            self.fail(FAULT_OPEN_DIRECTORY, errno, directory, NULL)
+            return False
+        if directory == self.table.root:
+            # Nobody has asked for the status of the root yet, and its descriptor may have been read before.
+            lseek(fd, 0, SEEK_SET)
+            if not self.fill(worker, fd, b".", directory):
+                return False
+        worker.found_count = 0
+        while not self.stopped:
+            size = fastoci_getdents(fd, worker.buffer, DIRENTS_SIZE)
+            if size == 0:
+                break
+            if size < 0:
+                if errno == EINTR:
+                    continue
+                self.fail(FAULT_READ_DIRECTORY, errno, directory, NULL)
+                return False
+            offset = 0
+            while offset < size:
+                dirent = <fastoci_dirent *>(worker.buffer + offset)
+                offset += dirent.size
+                if dirent.name[0] == c'.' and (
+                    dirent.name[1] == 0 or (dirent.name[1] == c'.' and dirent.name[2] == 0)
+                ):
+                    continue
+                if self.scan_name(worker, job, fd, dirent.name) < 0:
+                    return False
+        qsort(worker.found, worker.found_count, sizeof(Entry), _order)
+        directory.size = worker.found_count
+        directory.link.children = NULL
+        if worker.found_count:
+            children = <Entry *>arena_take(worker.arena, worker.found_count * sizeof(Entry), 8)
+            if children == NULL:
+                self.fail(FAULT_MEMORY, 0, directory, NULL)
+                return False
+            memcpy(children, worker.found, worker.found_count * sizeof(Entry))
+            directory.link.children = children
+        return self.give(job)
+
+    cdef int scan_name(self, Worker *worker, const Job *job, int fd, const char *name) noexcept nogil:
+        """Add one name to what was found. Returns 1 if it was added, 0 if it is left out, -1 on a fault."""
+        cdef Entry *entry
+        cdef Entry *grown
+        cdef const char *path
+        cdef const char *matched = NULL
+        cdef uint8_t *matches = worker.scratch + self.patterns.scratch_size
+        cdef size_t size, capacity
+        cdef bint excluded = False
+        if worker.found_count == worker.found_capacity:
+            capacity = 2 * worker.found_capacity if worker.found_capacity else 64
+            grown = <Entry *>realloc(worker.found, capacity * sizeof(Entry))
+            if grown == NULL:
+                self.fail(FAULT_MEMORY, 0, job.directory, name)
+                return -1
+            worker.found = grown
+            worker.found_capacity = capacity
+        entry = &worker.found[worker.found_count]
+        memset(entry, 0, sizeof(Entry))
+        entry.parent = job.directory
+        entry.name = name
+        entry.name_size = strlen(name)
+        if self.patterns.count:
+            path = path_of(&worker.path, entry, self.table.root, &size)
+            if path == NULL:
+                self.fail(FAULT_MEMORY, 0, job.directory, name)
+                return -1
+            excluded = self.patterns.excludes(path, size, job.matched, matches, worker.scratch)
+            if excluded and not self.patterns.has_negations:
+                return 0
+        if strncmp(name, b".wh.", 4) == 0 and not self.keep_whiteouts and not excluded:
+            self.fail(FAULT_WHITEOUT_NAME, 0, job.directory, name)
+            return -1
+        if not self.fill(worker, fd, name, entry):
+            return -1
+        if entry.name_size == 0:
+            return 0
+        if excluded:
+            # Something beneath an excluded directory may be let in again; the plan drops the directory if nothing is.
+            if entry.kind != KIND_DIRECTORY:
+                return 0
+            entry.flags |= FLAG_EXCLUDED
+        entry.name = arena_copy(worker.arena, name, entry.name_size + 1)
+        if entry.kind == KIND_DIRECTORY and self.patterns.count:
+            matched = arena_copy(worker.arena, <const char *>matches, self.patterns.count)
+            entry.link.children = <Entry *>matched
+        if entry.name == NULL or (entry.kind == KIND_DIRECTORY and self.patterns.count and matched == NULL):
+            self.fail(FAULT_MEMORY, 0, job.directory, name)
+            return -1
+        worker.found_count += 1
+        return 1
+
+    cdef bint fill(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil:
+        """Ask the kernel for all that is to be known of `name`. A socket is counted and its name_size made 0."""
+        cdef struct_stat status
+        cdef char *target = worker.buffer + DIRENTS_SIZE
+        cdef ssize_t size
+        cdef const Entry *parent = entry.parent if entry != self.table.root else entry
+        if fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW) != 0:
+            self.fail(FAULT_STAT, errno, parent, name)
+            return False
+        entry.device = status.st_dev
+        entry.inode = status.st_ino
+        entry.mode = status.st_mode & 0o7777
+        entry.uid = status.st_uid
+        entry.gid = status.st_gid
+        entry.links = status.st_nlink
+        entry.mtime = status.st_mtime
+        entry.mtime_ns = mtime_ns(&status)
+        entry.ctime = status.st_ctime
+        entry.ctime_ns = ctime_ns(&status)
+        if S_ISREG(status.st_mode):
+            entry.kind = KIND_FILE
+            entry.size = status.st_size
+            if status.st_blocks * 512 < status.st_size:
+                entry.flags |= FLAG_SPARSE
+        elif S_ISDIR(status.st_mode):
+            entry.kind = KIND_DIRECTORY
+        elif S_ISLNK(status.st_mode):
+            entry.kind = KIND_SYMLINK
+            size = readlinkat(fd, name, target, TARGET_SIZE)
+            if size < 0:
+                self.fail(FAULT_READ_LINK, errno, parent, name)
+                return False
+            entry.size = size
+            entry.link.target = arena_copy(worker.arena, target, size)
+            if entry.link.target == NULL:
+                self.fail(FAULT_MEMORY, 0, parent, name)
+                return False
+        elif S_ISCHR(status.st_mode) or S_ISBLK(status.st_mode):
+            entry.kind = KIND_CHARACTER if S_ISCHR(status.st_mode) else KIND_BLOCK
+            entry.link.device = status.st_rdev
+        elif S_ISFIFO(status.st_mode):
+            entry.kind = KIND_FIFO
+        else:
+            entry.name_size = 0
+            return self.note_socket(parent, name)
+        return not self.with_xattrs or self.read_xattrs(worker, fd, name, entry)
+
+    cdef bint read_xattrs(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil:
+        """Read the extended attributes that are kept, in the byte order of their names."""
+        cdef char *names = worker.buffer + DIRENTS_SIZE
+        cdef char *value = names + XATTRS_MAX
+        cdef char *key = names
+        cdef Xattr *xattr
+        cdef Xattr **place
+        cdef const Entry *parent = entry.parent if entry != self.table.root else entry
+        cdef long size
+        cdef long listed = xattrs_list(worker.xattr_way, fd, name, names)
+        if listed < 0:
+            if errno == ENOTSUP:
+                return True
+            self.fail(FAULT_XATTR, errno, parent, name)
+            return False
+        while key < names + listed:
+            if _keeps_xattr(key):
+                size = 0
+                while key[size] != 0 and key[size] != c'=':
+                    size += 1
+                if key[size] == c'=':
+                    self.fail(FAULT_XATTR_NAME, 0, parent, name)
+                    return False
+                size = xattrs_get(worker.xattr_way, fd, name, key, value)
+                if size < 0:
+                    # An attribute that went away between the two calls was never there as far as the layer goes.
+                    if errno != ENODATA:
+                        self.fail(FAULT_XATTR, errno, parent, name)
+                        return False
+                else:
+                    xattr = <Xattr *>arena_take(worker.arena, sizeof(Xattr), 8)
+                    if xattr != NULL:
+                        xattr.name_size = strlen(key)
+                        xattr.name = arena_copy(worker.arena, key, xattr.name_size + 1)
+                        xattr.value_size = size
+                        xattr.value = arena_copy(worker.arena, value, size)
+                    if xattr == NULL or xattr.name == NULL or xattr.value == NULL:
+                        self.fail(FAULT_MEMORY, 0, parent, name)
+                        return False
+                    place = &entry.xattrs
+                    while place[0] != NULL and strcmp(place[0].name, key) < 0:
+                        place = &place[0].next
+                    xattr.next = place[0]
+                    place[0] = xattr
+            key += strlen(key) + 1
+        return True

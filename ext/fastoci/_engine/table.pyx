@@ -1,0 +1,209 @@
+# cython: language_level=3, freethreading_compatible=True, embedsignature=True
+"""The entry table: every name of one tree, and the memory that holds it.
+
+The scanner fills it from several threads, each with an arena of its own; the planner puts the entries in order; the
+renderers read it. It is freed as a whole when the last of them lets go. The table also owns the descriptor of the
+tree's root, from which everything beneath is reached.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from posix.unistd cimport close, dup
+
+from fastoci._engine.arena cimport Arena, arena_copy, arena_free, arena_take
+from fastoci._engine.entry cimport (
+    Entry,
+    FLAG_SYNTHETIC,
+    KIND_BLOCK,
+    KIND_CHARACTER,
+    KIND_DIRECTORY,
+    KIND_HARDLINK,
+    KIND_SYMLINK,
+    Xattr,
+)
+from fastoci._engine.path cimport PathBuffer, path_free, path_of
+
+KINDS = ("file", "directory", "symlink", "hardlink", "character", "block", "fifo")
+
+
+cdef class EntryTable:
+    """The entries of one tree.
+
+    Args:
+        source: The path of the tree as the caller gave it, for messages.
+        root_fd: A descriptor of the tree's root directory; the table keeps a duplicate.
+    """
+
+    def __cinit__(self, bytes source not None, int root_fd):
+        self.source = source
+        self.root_fd = dup(root_fd)
+        if self.root_fd < 0:
+            raise OSError("the tree's descriptor cannot be duplicated")
+        self.root = <Entry *>arena_take(self.new_arena(), sizeof(Entry), 8)
+        if self.root == NULL:
+            raise MemoryError
+        memset(self.root, 0, sizeof(Entry))
+        self.root.kind = KIND_DIRECTORY
+
+    def __dealloc__(self):
+        cdef Arena *arena = self.arenas
+        cdef Arena *following
+        if self.root_fd >= 0:
+            close(self.root_fd)
+        while arena != NULL:
+            following = arena.next
+            arena_free(arena)
+            free(arena)
+            arena = following
+        free(self.order)
+
+    cdef Arena *new_arena(self) except NULL:
+        """Return an arena that lives as long as the table. Only the thread that sets the work up calls this."""
+        cdef Arena *arena = <Arena *>calloc(1, sizeof(Arena))
+        if arena == NULL:
+            raise MemoryError
+        arena.next = self.arenas
+        self.arenas = arena
+        return arena
+
+    def close(self):
+        """Give up the root's descriptor. What was scanned stays; nothing can be read from the tree any more."""
+        if self.root_fd >= 0:
+            close(self.root_fd)
+            self.root_fd = -1
+
+    def __len__(self):
+        return self.count
+
+    def describe(self, uint64_t number):
+        """Return entry `number` in the layer's order as (path, kind, facts): for messages and tests, not for work.
+
+        The path has no trailing slash. Facts are mode, uid, gid, size, mtime, mtime_ns, link (the target's bytes, the
+        origin's path or the device number; None elsewhere) and xattrs, a dict of bytes to bytes.
+        """
+        cdef PathBuffer buffer
+        cdef const Entry *entry
+        cdef Xattr *xattr
+        if number >= self.count:
+            raise IndexError(number)
+        entry = self.order[number]
+        buffer.data = NULL
+        buffer.capacity = 0
+        buffer.prefix_of = NULL
+        buffer.prefix_top = NULL
+        try:
+            path = self._path(&buffer, entry)
+            link = None
+            if entry.kind == KIND_SYMLINK:
+                link = entry.link.target[:entry.size]
+            elif entry.kind == KIND_HARDLINK:
+                link = self._path(&buffer, entry.link.origin)
+            elif entry.kind == KIND_CHARACTER or entry.kind == KIND_BLOCK:
+                link = entry.link.device
+        finally:
+            path_free(&buffer)
+        xattrs = {}
+        xattr = entry.xattrs
+        while xattr != NULL:
+            xattrs[xattr.name[:xattr.name_size]] = xattr.value[:xattr.value_size]
+            xattr = xattr.next
+        return path, KINDS[entry.kind], {
+            "mode": entry.mode,
+            "uid": entry.uid,
+            "gid": entry.gid,
+            "size": 0 if entry.kind == KIND_DIRECTORY else entry.size,
+            "mtime": entry.mtime,
+            "mtime_ns": entry.mtime_ns,
+            "link": link,
+            "xattrs": xattrs,
+            "synthetic": bool(entry.flags & FLAG_SYNTHETIC),
+        }
+
+    cdef bytes _path(self, PathBuffer *buffer, const Entry *entry):
+        cdef size_t size
+        cdef const char *path = path_of(buffer, entry, NULL, &size)
+        if path == NULL:
+            raise MemoryError
+        return path[:size].rstrip(b"/")
+
+    def find(self, bytes path not None):
+        """Return (kind, facts) of the entry at `path` in the layer, or None. Facts are those of `describe`.
+
+        A binary search: the order of the entries is that of their paths, a directory's ending in `/`.
+        """
+        for candidate in (path, path + b"/"):
+            low, high = 0, self.count
+            while low < high:
+                middle = (low + high) // 2
+                found, kind, facts = self.describe(middle)
+                key = found + b"/" if kind == "directory" else found
+                if key == candidate:
+                    return kind, facts
+                if key < candidate:
+                    low = middle + 1
+                else:
+                    high = middle
+        return None
+
+    def adopt_ancestor(self, bytes name not None, uint32_t mode, uint32_t uid, uint32_t gid, int64_t mtime,
+                       dict xattrs not None):
+        """Put a directory that was not found in the tree above its root.
+
+        The first call places the outermost directory, the next one the directory in it, and so on; `place_root` ends
+        the chain. The other arguments are the entry's metadata, xattrs as bytes to bytes.
+        """
+        cdef Entry *entry = <Entry *>arena_take(self.arenas, sizeof(Entry), 8)
+        if entry == NULL:
+            raise MemoryError
+        memset(entry, 0, sizeof(Entry))
+        entry.kind = KIND_DIRECTORY
+        entry.parent = self.root.parent
+        entry.size = 1
+        entry.link.children = self.root
+        self._name(entry, name)
+        self._restate(entry, mode, uid, gid, mtime, xattrs)
+        if self.root.parent != NULL:
+            self.root.parent.link.children = entry
+        self.root.parent = entry
+
+    def place_root(self, bytes name not None):
+        """Give the root of the tree its name in the layer: the last component of the destination."""
+        self._name(self.root, name)
+
+    def restate_root(self, uint32_t mode, uint32_t uid, uint32_t gid, int64_t mtime, dict xattrs not None):
+        """Give the root of the tree other metadata than its own: that of the directory an earlier layer has there."""
+        self._restate(self.root, mode, uid, gid, mtime, xattrs)
+
+    cdef int _name(self, Entry *entry, bytes name) except -1:
+        entry.name = arena_copy(self.arenas, name, len(name) + 1)
+        if entry.name == NULL:
+            raise MemoryError
+        entry.name_size = len(name)
+        return 0
+
+    cdef int _restate(self, Entry *entry, uint32_t mode, uint32_t uid, uint32_t gid, int64_t mtime,
+                      dict xattrs) except -1:
+        cdef Xattr **place = &entry.xattrs
+        cdef Xattr *xattr
+        entry.mode = mode
+        entry.uid = uid
+        entry.gid = gid
+        entry.mtime = mtime
+        entry.mtime_ns = 0
+        entry.flags |= FLAG_SYNTHETIC
+        place[0] = NULL
+        for key, value in sorted(xattrs.items()):
+            xattr = <Xattr *>arena_take(self.arenas, sizeof(Xattr), 8)
+            if xattr == NULL:
+                raise MemoryError
+            xattr.name = arena_copy(self.arenas, key, len(key) + 1)
+            xattr.name_size = len(key)
+            xattr.value = arena_copy(self.arenas, value, len(value))
+            xattr.value_size = len(value)
+            xattr.next = NULL
+            if xattr.name == NULL or xattr.value == NULL:
+                raise MemoryError
+            place[0] = xattr
+            place = &xattr.next
+        return 0

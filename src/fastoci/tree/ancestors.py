@@ -1,0 +1,111 @@
+"""Where a source stands in the image: the directories above its destination, as the layers below have them.
+
+A layer that held `opt/app/x` without `opt/` and `opt/app/` would make an engine create them anew, with other owners
+and modes than the layers below gave them. So every layer carries every ancestor of its entries, with the metadata
+that stands: of the last earlier layer that has the directory, else 0755, owned by 0:0. The destination itself keeps
+what an earlier layer says of it, as with Docker's COPY; a new one is what the root of the source is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fastoci.errors import UsageError
+from fastoci.tree.source import TreeSource
+
+__all__ = ["Directory", "DirectoryLookup", "Found", "place"]
+
+_SYMLINKS_MAX = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a layer has at a path. `kind` is the engine's word; `target` is a symbolic link's."""
+
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    xattrs: Mapping[bytes, bytes] = field(default_factory=dict)
+    target: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory that a layer carries on the way to its entries. `known`: an earlier layer has it."""
+
+    name: bytes
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    xattrs: Mapping[bytes, bytes] = field(default_factory=dict)
+    known: bool = False
+
+
+class DirectoryLookup(Protocol):
+    """A layer that can be asked for one path."""
+
+    def find(self, path: bytes) -> Found | None:
+        """Return what stands at `path` (no slash at either end), or None."""
+
+
+def place(source: TreeSource, earlier: Sequence[DirectoryLookup], epoch: int | None) -> list[Directory]:
+    """Return the directories from the root of the image to the destination, the destination itself last.
+
+    Symbolic links that earlier layers have on the way are followed within the image, as Docker's COPY follows them:
+    a source for `/lib/modules` over a system whose `/lib` is a link to `usr/lib` goes to `usr/lib/modules`.
+
+    Args:
+        source: Whose destination it is.
+        earlier: The layers below, first to last.
+        epoch: The modification time of a directory that no layer has, seconds; None for 0.
+
+    Raises:
+        UsageError: The way leads through something that is neither a directory nor a link, or round in a circle.
+    """
+    waiting = list(reversed(source.components))
+    placed: list[Directory] = []
+    followed = 0
+    while waiting:
+        name = waiting.pop()
+        if name in (b"", b"."):
+            continue
+        if name == b"..":
+            del placed[-1:]
+            continue
+        path = b"/".join([*(directory.name for directory in placed), name])
+        found = _find(path, earlier)
+        if found is None:
+            placed.append(Directory(name, mtime=epoch or 0))
+        elif found.kind == "directory":
+            placed.append(Directory(name, found.mode, found.uid, found.gid, found.mtime, found.xattrs, known=True))
+        elif found.kind == "symlink":
+            followed += 1
+            if followed > _SYMLINKS_MAX:
+                raise UsageError(
+                    f"the destination {source.dest} leads round in a circle of symbolic links",
+                    cause=f"at /{os.fsdecode(path)} of an earlier layer",
+                )
+            if found.target.startswith(b"/"):
+                placed.clear()
+            waiting.extend(reversed(found.target.split(b"/")))
+        else:
+            raise UsageError(
+                f"the destination {source.dest} leads through a {found.kind}",
+                cause=f"an earlier layer has /{os.fsdecode(path)}",
+                hint="choose another destination",
+            )
+    return placed
+
+
+def _find(path: bytes, earlier: Sequence[DirectoryLookup]) -> Found | None:
+    for layer in reversed(earlier):
+        found = layer.find(path)
+        if found is not None:
+            return found
+    return None

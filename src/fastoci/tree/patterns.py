@@ -1,0 +1,157 @@
+"""Docker's exclude patterns: read from an ignore file, and translated for the engine's matcher.
+
+The dialect is that of Docker's builder (moby/patternmatcher): patterns are cleaned paths from the root of the tree,
+`*` and `?` stay within a directory, `**` crosses them, `[...]` is a class, a backslash escapes, `!` lets in again, and
+the last pattern that matches decides. A pattern that matches a directory matches everything beneath it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from fastoci._engine.pattern import PatternSet
+from fastoci.errors import StoreError, UsageError
+
+__all__ = ["compile_patterns", "read_ignorefile"]
+
+Token = tuple[str, int | list[tuple[int, int]] | None]
+_IGNOREFILE_LIMIT = 4 * 1024 * 1024
+
+
+def read_ignorefile(path: str) -> tuple[str, ...]:
+    """Return the patterns of an ignore file, in order.
+
+    Lines that begin with `#` are comments, blank lines are nothing, white space around a pattern does not count, and
+    a byte order mark at the start is passed over.
+
+    Args:
+        path: The file; bytes that are not UTF-8 are kept (surrogateescape).
+
+    Raises:
+        StoreError: The file cannot be read, or is no ignore file by its size.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - the path is the user's text and stays as it is in messages
+            data = file.read(_IGNOREFILE_LIMIT + 1)
+    except OSError as error:
+        raise StoreError(
+            f"cannot read the ignore file {path}", path=path, cause=error.strerror, errno=error.errno
+        ) from error
+    if len(data) > _IGNOREFILE_LIMIT:
+        raise StoreError(f"{path} is over 4 MiB, which no ignore file is", path=path)
+    lines = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
+    kept = (line.strip() for line in lines if not line.startswith("#"))
+    return tuple(pattern for pattern in kept if pattern)
+
+
+def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:
+    """Return the matcher for an ordered set of patterns.
+
+    Raises:
+        UsageError: A pattern is `!` alone, or has a class that does not end.
+    """
+    compiled = []
+    for pattern in patterns:
+        text = pattern.strip()
+        negated = text.startswith("!")
+        if negated:
+            text = text[1:].strip()
+            if not text:
+                raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the exclamation mark")
+        text = _clean(text)
+        if text:
+            compiled.append((negated, _translate(text, pattern)))
+    return PatternSet(compiled)
+
+
+def _clean(text: str) -> str:
+    """Return the pattern as a path from the root of the tree; empty for the root itself."""
+    cleaned = posixpath.normpath(text) if text else ""
+    cleaned = cleaned.lstrip("/") if cleaned != "/" else ""
+    return "" if cleaned == "." else cleaned
+
+
+def _point(character: str) -> int:
+    """Return the code point that the engine's matcher sees: a byte that is not UTF-8 is 0xDC00 plus the byte."""
+    return ord(character)
+
+
+def _translate(text: str, pattern: str) -> list[list[Token]]:
+    """Return the programs any of which may match.
+
+    Two plain forms have a wider meaning than the general one, as in Docker's matcher: `text**` matches whatever begins
+    with `text`, and `**text` whatever ends with it.
+    """
+    literal = text.strip("*")
+    if literal and not any(character in literal for character in "*?[]\\"):
+        if text == literal + "**":
+            return [[*_literals(literal), ("all", None)]]
+        if text == "**" + literal:
+            ends: list[list[Token]] = [[("all", None), *_literals(literal)]]
+            if literal.startswith("/"):
+                ends.append(_literals(literal[1:]))
+            return ends
+    return [_tokens(text, pattern)]
+
+
+def _literals(text: str) -> list[Token]:
+    return [("literal", _point(character)) for character in text]
+
+
+def _tokens(text: str, pattern: str) -> list[Token]:
+    tokens: list[Token] = []
+    at = 0
+    while at < len(text):
+        character = text[at]
+        at += 1
+        if character == "*" and text[at : at + 1] == "*":
+            at += 1
+            if text[at : at + 1] == "/":
+                at += 1
+            if at < len(text):
+                tokens.append(("directories", None))
+            else:
+                # Alone it is everything; after a wildcard it is the rest of one line, as `.` is in Go's expressions.
+                tokens.append(("tail" if tokens else "all", None))
+        elif character == "*":
+            tokens.append(("star", None))
+        elif character == "?":
+            tokens.append(("any", None))
+        elif character == "\\" and at < len(text):
+            tokens.append(("literal", _point(text[at])))
+            at += 1
+        elif character == "[":
+            at = _class(text, at, tokens, pattern)
+        else:
+            tokens.append(("literal", _point(character)))
+    return tokens
+
+
+def _class(text: str, at: int, tokens: list[Token], pattern: str) -> int:
+    """Translate the class that begins at `at`, after its bracket, and return where it ends."""
+    negated = text[at : at + 1] == "^"
+    if negated:
+        at += 1
+    ranges: list[tuple[int, int]] = []
+    first = True
+    while at < len(text) and (first or text[at] != "]"):
+        first = False
+        low, at = _class_member(text, at, pattern)
+        high = low
+        if text[at : at + 1] == "-" and at + 1 < len(text) and text[at + 1] != "]":
+            high, at = _class_member(text, at + 1, pattern)
+        if high < low:
+            raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a range in a class runs backwards")
+        ranges.append((low, high))
+    if at >= len(text):
+        raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a class has no closing bracket")
+    tokens.append(("class_not" if negated else "class", ranges))
+    return at + 1
+
+
+def _class_member(text: str, at: int, pattern: str) -> tuple[int, int]:
+    if text[at] == "\\":
+        at += 1
+        if at == len(text):
+            raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a class has no closing bracket")
+    return _point(text[at]), at + 1

@@ -1,0 +1,33 @@
+"""The policy: what becomes of what a scan finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["OWNER_LIMIT", "TreePolicy"]
+
+OWNER_LIMIT = 2**32 - 1
+"""The first number that is no uid or gid: (uid_t)-1 means "leave it" to the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreePolicy:
+    """What becomes of what a scan finds on its way into a layer.
+
+    Args:
+        uid: The owner of every entry; None keeps each its own.
+        gid: The group of every entry; None keeps each its own.
+        mtime_limit: Seconds since the epoch; later modification times become this one. None: no limit.
+        xattrs: Whether the extended attributes that belong to a file are kept; the host's never are.
+        whiteouts: What to do with a file named like a whiteout (`.wh.*`, image-spec layer.md, "Whiteouts"): refuse to
+            pack it, or keep it because it is meant as one.
+        patterns: What to leave out, in Docker's dialect, the last match deciding (fastoci.tree.patterns).
+    """
+
+    uid: int | None = None
+    gid: int | None = None
+    mtime_limit: int | None = None
+    xattrs: bool = True
+    whiteouts: Literal["refuse", "keep"] = "refuse"
+    patterns: tuple[str, ...] = ()
