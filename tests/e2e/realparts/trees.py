@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,9 @@ def hello_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
+CAPABILITY = "security.capability"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One entry of a tree: what a layer says of it, except for its extended attributes."""
@@ -59,6 +63,11 @@ class Entry:
     mtime: int
     content: str  # a digest, a link's target, a device's numbers
     links: tuple[str, ...] = ()  # the other names of the same file
+    capability: bytes = b""  # the value of security.capability
+
+    def without_links(self) -> Entry:
+        """Return it as a tar says it, where a hardlink is a member like another."""
+        return replace(self, links=())
 
 
 def _kind(mode: int) -> str:
@@ -76,6 +85,13 @@ def _kind(mode: int) -> str:
 def _file_digest(path: str) -> str:
     with open(path, "rb") as file:  # noqa: PTH123  # the path may hold bytes that are not UTF-8; it stays as os.walk gave it
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _capability(path: str) -> bytes:
+    try:
+        return os.getxattr(path, CAPABILITY, follow_symlinks=False)
+    except OSError:
+        return b""
 
 
 def describe(tree: Path) -> dict[str, Entry]:
@@ -98,14 +114,16 @@ def describe(tree: Path) -> dict[str, Entry]:
             if kind == "file" and status.st_nlink > 1:
                 names.setdefault((status.st_dev, status.st_ino), []).append(path)
             found[path] = Entry(
-                kind, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid), status.st_mtime_ns // 10**9, content
+                kind,
+                stat.S_IMODE(status.st_mode),
+                (status.st_uid, status.st_gid),
+                status.st_mtime_ns // 10**9,
+                content,
+                capability=_capability(full),
             )
     for paths in names.values():
         for path in paths:
-            entry = found[path]
-            found[path] = Entry(
-                entry.kind, entry.mode, entry.owner, entry.mtime, entry.content, tuple(sorted(set(paths) - {path}))
-            )
+            found[path] = replace(found[path], links=tuple(sorted(set(paths) - {path})))
     return found
 
 
@@ -133,7 +151,9 @@ def describe_tar(data: bytes, *, without: Iterable[str] = ()) -> dict[str, Entry
                 kind = "fifo"
             else:
                 kind, content = ("char" if target.ischr() else "block"), f"{target.devmajor}:{target.devminor}"
-            found[path] = Entry(kind, member.mode, (member.uid, member.gid), int(member.mtime), content)
+            capability = target.pax_headers.get(f"SCHILY.xattr.{CAPABILITY}", "").encode(errors="surrogateescape")
+            owner = (member.uid, member.gid)
+            found[path] = Entry(kind, member.mode, owner, int(member.mtime), content, capability=capability)
     return found
 
 
@@ -154,6 +174,8 @@ def odd_tree(tmp_path: Path) -> Path:
     (tree / "setuid").chmod(0o4755)
     (tree / "setgid").write_bytes(b"#!/bin/sh\n")
     (tree / "setgid").chmod(0o2755)
+    (tree / "capable").write_bytes(b"#!/bin/sh\n")
+    (tree / os.fsdecode(b"not utf-8: caf\xe9")).write_bytes(b"latin")
     (tree / "unreadable").write_bytes(b"secret")
     (tree / "unreadable").chmod(0)
     os.link(tree / "plain", tree / "sub/linked")
@@ -172,6 +194,10 @@ def odd_tree(tmp_path: Path) -> Path:
     if os.geteuid() == 0:
         os.chown(tree / "plain", 1000, 1001)
         os.chown(tree / "sub", 70_000, 70_001)
+        # cap_net_bind_service=ep, in the kernel's struct vfs_cap_data (linux/capability.h), revision 2
+        os.setxattr(tree / "capable", CAPABILITY, struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0))
+        os.mknod(tree / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        os.mknod(tree / "disk", stat.S_IFBLK | 0o660, os.makedev(259, 70_000))
     # Modification times last, children before parents; one before 1970 and one past 2038.
     for number, path in enumerate(sorted(tree.rglob("*"), reverse=True)):
         os.utime(path, (0, 1_700_000_000 + number), follow_symlinks=False)
