@@ -36,7 +36,7 @@ def patched(registry: Registry, mark: int) -> int:
 
 
 @pytest.mark.parametrize(("options", "patches"), [
-    (("--upload", "chunked", "--chunk-size", "2MiB"), range(6, 8)),  # 5 for the large layer, 1 for the other; the config
+    (("--upload", "chunked", "--chunk-size", "2MiB"), range(6, 8)),  # the large layer 5, the other 1; the config
     (("--upload", "monolithic"), range(4)),
     ((), range(1, 8)),
 ], ids=["chunked", "monolithic", "auto"])  # fmt: skip

@@ -83,7 +83,7 @@ def _kind(mode: int) -> str:
 
 
 def _file_digest(path: str) -> str:
-    with open(path, "rb") as file:  # noqa: PTH123  # the path may hold bytes that are not UTF-8; it stays as os.walk gave it
+    with open(path, "rb") as file:  # the path may hold bytes that are not UTF-8; it stays as os.walk gave it
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -100,7 +100,7 @@ def describe(tree: Path) -> dict[str, Entry]:
     names: dict[tuple[int, int], list[str]] = {}
     for directory, subdirectories, files in os.walk(tree):
         for name in subdirectories + files:
-            full = os.path.join(directory, name)  # noqa: PTH118  # as above
+            full = os.path.join(directory, name)  # as above
             path = os.path.relpath(full, tree)
             status = os.lstat(full)
             kind = _kind(status.st_mode)
@@ -108,7 +108,7 @@ def describe(tree: Path) -> dict[str, Entry]:
             if kind == "file":
                 content = _file_digest(full)
             elif kind == "symlink":
-                content = os.readlink(full)  # noqa: PTH115  # as above
+                content = os.readlink(full)  # as above
             elif kind in ("char", "block"):
                 content = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
             if kind == "file" and status.st_nlink > 1:
