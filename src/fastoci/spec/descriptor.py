@@ -56,6 +56,8 @@ class Descriptor:
             InvalidImageError: A field is missing or of another type, or embedded data is not what it should be.
         """
         platform = fields.object("platform")
+        if platform is not None and not (platform.text("os") or platform.text("architecture")):
+            platform = None  # go-containerregistry's empty value, which says nothing
         digest = fields.required_digest("digest")
         size = fields.required_size("size")
         return cls(
