@@ -158,7 +158,7 @@ class ImageConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as an object."""
-        config = {
+        config: dict[str, Any] = {
             "Env": list(self.env) or None,
             "Entrypoint": None if self.entrypoint is None else list(self.entrypoint),
             "Cmd": None if self.cmd is None else list(self.cmd),

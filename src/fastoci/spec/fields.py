@@ -102,7 +102,7 @@ class Fields:
             return None
         for key, value in values.items():
             if not isinstance(value, str):
-                raise self.error(f"{name}[{key!r}]", "is not a string")
+                raise self.error(f"{name}[{key[:80]!r}]", "is not a string")
         return dict(values)
 
     def key_set(self, name: str) -> tuple[str, ...] | None:
