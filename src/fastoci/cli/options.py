@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -60,8 +60,8 @@ class RegistryFlags:
 
         return RegistryOptions(**self._values())
 
-    def _values(self) -> dict[str, object]:
-        values: dict[str, object] = {
+    def _values(self) -> dict[str, Any]:
+        values: dict[str, Any] = {
             "authfile": self.authfile,
             "credentials": self._credentials(),
             "tls_verify": self.tls_verify,
@@ -99,7 +99,7 @@ class UploadFlags(RegistryFlags):
         str | None, typer.Option(metavar="SIZE", help="Bytes in a chunk, as in 32MiB. [default: what the host takes]")
     ] = None
 
-    def _values(self) -> dict[str, object]:
+    def _values(self) -> dict[str, Any]:
 
         values = super()._values()
         values["upload"] = self.upload

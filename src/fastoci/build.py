@@ -1,0 +1,313 @@
+"""Build: source trees and tar archives become the layers of one image, which goes to every destination asked for.
+
+Each tree is packed once. The first layout among the destinations takes the layers as they are made (a private one
+where there is none), and the other destinations are given copies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from fastoci.buildplan import BuildPlan, is_tree
+from fastoci.errors import StoreError, UsageError
+from fastoci.events import Sink, Warned, discard
+from fastoci.imageconfig import ConfigOptions, make_config
+from fastoci.layer.options import LayerOptions
+from fastoci.layer.pack import PackedLayer, pack_tar, pack_tree
+from fastoci.output import STDOUT, Output, check_outside
+from fastoci.registry.options import RegistryOptions
+from fastoci.spec import mediatypes
+from fastoci.spec.descriptor import Descriptor
+from fastoci.spec.digest import Digest
+from fastoci.spec.imagename import ImageName
+from fastoci.spec.manifest import Manifest
+from fastoci.targets import ArchiveTarget, LayoutTarget, NewImage, Target, copy_layers
+from fastoci.tree.policy import TreePolicy
+from fastoci.tree.source import STDIN, TreeSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastoci.spec.reference import Reference
+
+__all__ = ["BuildResult", "ConfigOptions", "build"]
+
+DEFAULT_TAG = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """An image that was built.
+
+    Attributes:
+        manifest: Descriptor of its manifest.
+        config: Descriptor of its config, whose digest is docker's image ID.
+        layers: What became of each source.
+        references: The names it was given, whole (`docker.io/library/base:1`).
+        names: One for each destination, in order, in a form that fastoci reads; none for stdout.
+        timings: Seconds by stage.
+    """
+
+    manifest: Descriptor
+    config: Descriptor
+    layers: tuple[PackedLayer, ...]
+    references: tuple[str, ...]
+    names: tuple[str, ...]
+    timings: Mapping[str, float]
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest: what a registry knows the image by."""
+        return self.manifest.digest
+
+
+def build(
+    sources: Sequence[str | TreeSource],
+    *,
+    tags: Sequence[str] = (),
+    outputs: Sequence[str | Output] = (),
+    push: bool = False,
+    load: bool | str = False,
+    config: ConfigOptions | None = None,
+    policy: TreePolicy | None = None,
+    layer: LayerOptions | None = None,
+    registry: RegistryOptions | None = None,
+    source_date_epoch: int | None = None,
+    stdin: BinaryIO | None = None,
+    stdout: BinaryIO | None = None,
+    sink: Sink = discard,
+) -> BuildResult:
+    """Make one image of the sources, one layer each, lowest first.
+
+    Args:
+        sources: Directories and tar archives, `SRC[:/DEST]`; `-` is a tar archive on stdin.
+        tags: References for the image.
+        outputs: Destinations as `-o` has them; without any, and without `push` and `load`, `./NAME.oci`.
+        push: Whether the image goes to the registries that the tags name.
+        load: Whether it goes into the container engine on this machine; a string says into which.
+        config: What the image says of itself.
+        policy: What becomes of what the trees hold.
+        layer: How layers are made.
+        registry: How registries are reached.
+        source_date_epoch: Seconds since 1970: the time of creation, and the limit of modification times. None: neither.
+        stdin: Where `-` is read from; None is this process's stdin.
+        stdout: Where the output `-` goes; None is this process's stdout.
+        sink: Given the events of the work.
+
+    Returns:
+        What was built, and where it is.
+
+    Raises:
+        UsageError: The arguments do not fit together.
+        AccessDeniedError: A registry does not let the image in; nothing has been read then.
+        TreeError: A source cannot be packed.
+        StoreError: A destination cannot be written.
+        RegistryError: A registry could not be reached, or did not take the image.
+        EngineError: No engine was found, or it did not take the image.
+    """
+    plan = BuildPlan.make(sources, tags, outputs, push=push, load=load)
+    policy = policy or TreePolicy()
+    if source_date_epoch is not None:
+        policy = replace(policy, mtime_limit=source_date_epoch)
+    plan.check(policy)
+    work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), registry or RegistryOptions(), sink)
+    return work.run(source_date_epoch, stdin, stdout)
+
+
+class _Build:
+    """The work of one build, stage by stage."""
+
+    def __init__(
+        self,
+        plan: BuildPlan,
+        config: ConfigOptions,
+        policy: TreePolicy,
+        layer: LayerOptions,
+        registry: RegistryOptions,
+        sink: Sink,
+    ) -> None:
+        self._plan = plan
+        self._config = config
+        self._policy = policy
+        self._layer = layer
+        self._registry = registry
+        self._sink = sink
+        self._timings: dict[str, float] = {}
+
+    def run(self, epoch: int | None, stdin: BinaryIO | None, stdout: BinaryIO | None) -> BuildResult:
+        with ExitStack() as stack, self._timed("total"):
+            with self._timed("check"):
+                self._prove_push()
+            targets = self._open_targets(stack, stdout)
+            primary = targets[0][1]
+            with self._timed("pack"):
+                layers = tuple(self._pack(primary, stdin))
+            image, config = self._describe(layers, epoch)
+            with self._timed("write"):
+                self._write(targets, image)
+            names = self._deliver(primary, image)
+        return BuildResult(
+            manifest=image.manifest,
+            config=config,
+            layers=layers,
+            references=tuple(map(str, self._plan.references)),
+            names=tuple(dict.fromkeys(names)),
+            timings=self._timings,
+        )
+
+    def _prove_push(self) -> None:
+        if not self._plan.pushes:
+            return
+        from fastoci.registry.client import RegistryClient
+
+        for host in dict.fromkeys(reference.host for reference in self._plan.pushes):
+            with RegistryClient(host, self._registry, self._sink) as client:
+                for repository in dict.fromkeys(r.repository for r in self._plan.pushes if r.host == host):
+                    client.check_push(repository)
+
+    def _open_targets(self, stack: ExitStack, stdout: BinaryIO | None) -> list[tuple[Output | None, Target]]:
+        """Open every layout and archive, so that what cannot be written fails before anything is read.
+
+        The first one is written while the layers are packed, and is a layout wherever a copy has to be made of it: a
+        private one, which belongs to no output, if none was asked for.
+        """
+        local = [output for output in self._plan.outputs if output.path is not None]
+        local.sort(key=lambda output: output.is_archive)
+        wants_copies = len(local) != len(self._plan.outputs) or len(local) > 1
+        targets: list[tuple[Output | None, Target]] = []
+        if wants_copies and not (local and local[0].kind == "oci"):
+            targets.append((None, self._open_private(stack)))
+        for output in local:
+            if not output.is_archive:
+                targets.append((output, LayoutTarget(str(output.path), stack)))
+            elif output.path == STDOUT:
+                targets.append((output, ArchiveTarget(stdout or _binary_stdout(), stack)))
+            else:
+                targets.append((output, ArchiveTarget(str(output.path), stack)))
+        return targets
+
+    def _open_private(self, stack: ExitStack) -> LayoutTarget:
+        base = tempfile.gettempdir()
+        check_outside(
+            base, f"the directory for temporary files, {base},", self._plan.sources, hint="TMPDIR=… elsewhere"
+        )
+        try:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastoci-", ignore_cleanup_errors=True))
+        except OSError as error:
+            raise StoreError(
+                f"cannot write temporary files to {base}",
+                path=base,
+                cause=error.strerror,
+                hint="TMPDIR=… elsewhere",
+                errno=error.errno,
+            ) from error
+        return LayoutTarget(os.path.join(directory, "image"), stack)
+
+    def _pack(self, target: Target, stdin: BinaryIO | None) -> Iterator[PackedLayer]:
+        done: list[PackedLayer] = []
+        for source in self._plan.sources:
+            with target.blob() as blob:
+                if is_tree(source):
+                    packed = pack_tree(source, self._policy, self._layer, blob, self._sink, done)
+                    self._warn_of_owner(source, packed)
+                else:
+                    stream = stdin or sys.stdin.buffer if source.path == STDIN else None
+                    packed = pack_tar(source, self._layer, blob, self._sink, stream)
+            done.append(packed)
+            yield packed
+
+    def _warn_of_owner(self, source: TreeSource, packed: PackedLayer) -> None:
+        """Warn of a tree that belongs to whoever made it, which is seldom who it shall belong to in a container."""
+        if (
+            packed.owner is None
+            or self._policy.uid is not None
+            or packed.owner[0] != os.geteuid()
+            or not packed.owner[0]
+        ):
+            return
+        of_which = f" of {source.title}" if len(self._plan.sources) > 1 else ""
+        message = f"all {packed.entries:,} entries{of_which} belong to {packed.owner[0]}:{packed.owner[1]}"
+        self._sink(Warned(message, hint="--chown 0:0 makes them root's"))
+
+    def _describe(self, layers: Sequence[PackedLayer], epoch: int | None) -> tuple[NewImage, Descriptor]:
+        """Return the image's documents and the descriptor of its config."""
+        config = make_config(self._config, self._plan.sources, layers, epoch)
+        config_data = config.to_bytes()
+        config_descriptor = Descriptor(mediatypes.OCI_CONFIG, Digest.of(config_data), len(config_data))
+        descriptors = tuple(layer.descriptor for layer in layers)
+        annotations = dict(self._config.annotations) or None
+        data = Manifest(config=config_descriptor, layers=descriptors, annotations=annotations).to_bytes()
+        manifest = Descriptor(mediatypes.OCI_MANIFEST, Digest.of(data), len(data), platform=config.platform)
+        return NewImage(manifest, descriptors, ((config_descriptor, config_data), (manifest, data))), config_descriptor
+
+    def _write(self, targets: Sequence[tuple[Output | None, Target]], image: NewImage) -> None:
+        primary = targets[0][1]
+        for output, target in targets:
+            if target is not primary:
+                copy_layers(_layout(primary).layout, target, image.layers)
+            target.finish(image, self._names_in(output))
+
+    def _names_in(self, output: Output | None) -> list[str]:
+        """Return the names that the image gets in a layout or archive: full references, or a tag alone."""
+        named = [r for r in self._plan.references if output is None or output.tag in {None, r.tag}]
+        return [str(reference) for reference in named] or [(output and output.tag) or DEFAULT_TAG]
+
+    def _deliver(self, primary: Target, image: NewImage) -> list[str]:
+        """Push and load what is written, and return a line for each destination."""
+        names: list[str] = []
+        for output in self._plan.outputs:
+            if output.kind == "registry":
+                with self._timed("push"):
+                    names += self._push(primary, image, self._plan.pushes_of(output))
+            elif output.kind == "load":
+                with self._timed("load"):
+                    names.append(self._load(primary, image, output.name))
+            elif output.path != STDOUT:
+                tag = self._names_in(output)[0].rpartition(":")[2]
+                names.append(str(ImageName(output.kind, str(output.path), tag, image.manifest.digest)))
+        return names
+
+    def _push(self, primary: Target, image: NewImage, references: Sequence[Reference]) -> list[str]:
+        from fastoci.push import push
+
+        push(_name_of(primary, image), [str(reference) for reference in references], self._registry, self._sink)
+        return [f"{reference.name}@{image.manifest.digest}" for reference in references]
+
+    def _load(self, primary: Target, image: NewImage, engine: str | None) -> str:
+        from fastoci.load import load
+
+        loaded = load(_name_of(primary, image), [str(r) for r in self._plan.references], engine=engine, sink=self._sink)
+        return loaded.name
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - started
+
+
+def _layout(target: Target) -> LayoutTarget:
+    """Return the target as the layout that `_open_targets` made it, since copies are made of it."""
+    if not isinstance(target, LayoutTarget):
+        raise TypeError(target)
+    return target
+
+
+def _name_of(target: Target, image: NewImage) -> ImageName:
+    return ImageName("oci", _layout(target).path, None, image.manifest.digest)
+
+
+def _binary_stdout() -> BinaryIO:
+    if sys.stdout.isatty():
+        raise UsageError(
+            "an archive is not for a terminal", hint="pipe stdout into a program or a file, or name a file"
+        )
+    return sys.stdout.buffer

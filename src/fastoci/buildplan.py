@@ -1,0 +1,128 @@
+"""What a build is asked to do, checked as a whole before anything is read, written or sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fastoci.errors import TreeError, UsageError
+from fastoci.output import STDOUT, Output, check_outside, default_output
+from fastoci.spec.reference import Reference
+from fastoci.tree.policy import TreePolicy
+from fastoci.tree.source import STDIN, TreeSource
+
+__all__ = ["BuildPlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """The sources and destinations of a build.
+
+    Attributes:
+        sources: One for each layer, lowest first.
+        references: The names of the image.
+        outputs: Where it goes; never empty.
+    """
+
+    sources: list[TreeSource]
+    references: list[Reference]
+    outputs: list[Output]
+
+    @classmethod
+    def make(
+        cls,
+        sources: Sequence[str | TreeSource],
+        tags: Sequence[str],
+        outputs: Sequence[str | Output],
+        *,
+        push: bool,
+        load: bool | str,
+    ) -> BuildPlan:
+        """Return the plan that these arguments of `build` make.
+
+        Raises:
+            UsageError: One of them cannot be read.
+        """
+        trees = [TreeSource.parse(source) if isinstance(source, str) else source for source in sources]
+        if not trees:
+            raise UsageError("nothing to build from", hint="name a directory or a tar archive")
+        wanted = [Output.parse(output) if isinstance(output, str) else output for output in outputs]
+        if push:
+            wanted.append(Output("registry"))
+        if load:
+            wanted.append(Output("load", name=None if load is True else load))
+        return cls(trees, [_tag(tag) for tag in tags], wanted or [default_output(trees)])
+
+    def check(self, policy: TreePolicy) -> None:
+        """Refuse what cannot be done.
+
+        Raises:
+            UsageError: Parts of the plan exclude each other.
+            TreeError: A source is not there.
+        """
+        if sum(source.path == STDIN for source in self.sources) > 1:
+            raise UsageError("stdin can be read only once, and `-` is named twice")
+        if sum(output.path == STDOUT for output in self.outputs) > 1:
+            raise UsageError("two outputs on stdout would be one after the other")
+        for source in self.sources:
+            _check_source(source, policy)
+        for output in self.outputs:
+            if output.path is not None and output.path != STDOUT:
+                check_outside(output.path, f"the output {output.path}", self.sources)
+        if any(output.kind == "registry" for output in self.outputs):
+            self._check_push()
+
+    def _check_push(self) -> None:
+        if not self.pushes:
+            raise UsageError("nowhere to push to", hint="name the image: -t REGISTRY/REPOSITORY:TAG")
+        for reference in self.pushes:
+            if not reference.explicit_host:
+                raise UsageError(
+                    f"a push to {reference.name} wants the registry spelled out",
+                    hint=f"-t {reference}, if that is meant",
+                )
+
+    @property
+    def pushes(self) -> list[Reference]:
+        """What the image is pushed as, each once."""
+        return list(dict.fromkeys(reference for output in self.outputs for reference in self.pushes_of(output)))
+
+    def pushes_of(self, output: Output) -> list[Reference]:
+        """Return what one output pushes the image as."""
+        if output.kind != "registry":
+            return []
+        return self.references if output.name is None else [_tag(output.name)]
+
+
+def _tag(text: str) -> Reference:
+    reference = Reference.parse(text)
+    if reference.digest is not None:
+        raise UsageError(f"{text}: the digest of an image is not known before it is built", hint="leave it out")
+    return reference
+
+
+def is_tree(source: TreeSource) -> bool:
+    """Return whether a source is a directory, and not a tar archive."""
+    return source.path != STDIN and os.path.isdir(source.path)
+
+
+def _check_source(source: TreeSource, policy: TreePolicy) -> None:
+    if source.path != STDIN:
+        try:
+            os.stat(source.path)
+        except OSError as error:
+            raise TreeError(
+                f"cannot read {source.path}", path=source.path, cause=error.strerror, errno=error.errno
+            ) from error
+        if is_tree(source):
+            return
+    if source.dest != "/":
+        raise UsageError(
+            f"{source.path} is a tar archive, which keeps its bytes, and cannot be placed under {source.dest}"
+        )
+    if replace(policy, mtime_limit=None) != TreePolicy():
+        raise UsageError(
+            f"{source.path} is a tar archive, which keeps its bytes: owners, patterns and the like are for trees",
+            hint="leave these options out, or name a directory",
+        )

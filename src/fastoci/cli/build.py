@@ -1,0 +1,217 @@
+"""`fastoci build`."""
+
+# No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fastoci.cli import report, words
+from fastoci.cli.options import OutputFlags, UploadFlags
+from fastoci.errors import UsageError
+from fastoci.events import Warned
+
+if TYPE_CHECKING:
+    from fastoci.imageconfig import ConfigOptions
+    from fastoci.layer.options import LayerOptions
+    from fastoci.tree.policy import TreePolicy
+
+__all__ = ["run"]
+
+_Many = list[str] | None
+
+
+def _refuse(short: str, instead: str, why: str) -> Callable[[bool], None]:
+    def refuse(given: bool) -> None:
+        if given:
+            raise UsageError(f"build has no {short}: {why}", hint=f"use {instead}")
+
+    return refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOutputFlags(OutputFlags):
+    """As everywhere, but `-v`, which docker's users take for a volume, is not `--verbose`."""
+
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tell details, too.")] = False
+    no_volume: Annotated[
+        bool,
+        typer.Option("-v", hidden=True, callback=_refuse("-v", "--volume PATH", "an image can only name a volume")),
+    ] = False
+    no_publish: Annotated[
+        bool, typer.Option("-p", hidden=True, callback=_refuse("-p", "--expose PORT", "an image publishes no port"))
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigFlags:
+    """What the image says of itself."""
+
+    env: Annotated[
+        _Many, typer.Option("-e", "--env", metavar="K=V", help="A variable; K alone takes this host's value.")
+    ] = None
+    entrypoint: Annotated[
+        _Many, typer.Option(metavar="WORD", help="The program: a JSON array, or one word for each use.")
+    ] = None
+    cmd: Annotated[
+        _Many, typer.Option(metavar="WORD", help="Its default arguments: a JSON array, or one word for each use.")
+    ] = None
+    workdir: Annotated[str | None, typer.Option("-w", "--workdir", metavar="DIR", help="Where it starts.")] = None
+    user: Annotated[
+        str | None, typer.Option("-u", "--user", metavar="USER[:GROUP]", help="Who it runs as, names or numbers.")
+    ] = None
+    expose: Annotated[_Many, typer.Option(metavar="PORT[/udp]", help="A port, or a range of ports.")] = None
+    volume: Annotated[_Many, typer.Option(metavar="PATH", help="A mount point in the container.")] = None
+    label: Annotated[_Many, typer.Option("-l", "--label", metavar="K=V", help="A label of the config.")] = None
+    annotation: Annotated[_Many, typer.Option(metavar="K=V", help="An annotation of the manifest.")] = None
+    stop_signal: Annotated[str | None, typer.Option(metavar="SIGNAL", help="What stops a container.")] = None
+    author: Annotated[str | None, typer.Option(metavar="TEXT", help="Who is responsible.")] = None
+    created: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="When it was made, RFC 3339 or seconds since 1970.  "
+            "[default: SOURCE_DATE_EPOCH, else the newest mtime]",
+        ),
+    ] = None
+    platform: Annotated[
+        str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="What it runs on.  [default: this host's]")
+    ] = None
+
+    def options(self, warn: Callable[[str, str], None]) -> "ConfigOptions":
+        """Return these as the values that `build` takes."""
+        from fastoci.imageconfig import ConfigOptions
+        from fastoci.spec.platform import Platform
+
+        return ConfigOptions(
+            env=words.parse_env(self.env or (), os.environ),
+            entrypoint=words.parse_command(self.entrypoint, "--entrypoint", warn),
+            cmd=words.parse_command(self.cmd, "--cmd", warn),
+            workdir=self.workdir,
+            user=self.user,
+            expose=words.parse_ports(self.expose or ()),
+            volumes=words.parse_volumes(self.volume or ()),
+            labels=words.parse_labels(self.label or ()),
+            annotations=words.parse_annotations(self.annotation or ()),
+            stop_signal=self.stop_signal,
+            author=self.author,
+            created=None if self.created is None else words.parse_created(self.created),
+            platform=None if self.platform is None else Platform.parse(self.platform),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeFlags:
+    """What of the trees is packed, and how."""
+
+    threads: Annotated[
+        int | None,
+        typer.Option("-T", "--threads", min=1, max=1024, metavar="N", help="Workers.  [default: the CPUs there are]"),
+    ] = None
+    compression: Annotated[Literal["gzip", "none"], typer.Option(help="What becomes of the layers' tars.")] = "gzip"
+    compression_level: Annotated[
+        int, typer.Option(min=1, max=3, metavar="N", help="1 to 3; 3 gives other bytes on other CPUs.")
+    ] = 1
+    exclude: Annotated[_Many, typer.Option(metavar="PATTERN", help="Leave out, as .dockerignore says it.")] = None
+    ignorefile: Annotated[str | None, typer.Option(metavar="FILE", help="A file of such patterns.")] = None
+    chown: Annotated[
+        str | None, typer.Option(metavar="UID[:GID]", help="Whose everything is.  [default: as found]")
+    ] = None
+    xattrs: Annotated[bool, typer.Option("--xattrs/--no-xattrs", help="Keep extended attributes.")] = True
+    whiteouts: Annotated[
+        Literal["refuse", "keep"], typer.Option(help="What to do with a file named .wh.*, which removes one below.")
+    ] = "refuse"
+    source_date_epoch: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Created then, and no mtime after it.  [default: $SOURCE_DATE_EPOCH]"),
+    ] = None
+
+    def policy(self) -> "TreePolicy":
+        """Return what becomes of the trees' entries."""
+        from fastoci.tree.patterns import read_ignorefile
+        from fastoci.tree.policy import TreePolicy
+
+        uid, gid = (None, None) if self.chown is None else words.parse_owner(self.chown)
+        lines = () if self.ignorefile is None else read_ignorefile(self.ignorefile)
+        patterns = (*lines, *(self.exclude or ()))
+        return TreePolicy(uid=uid, gid=gid, xattrs=self.xattrs, whiteouts=self.whiteouts, patterns=patterns)
+
+    def layer(self) -> "LayerOptions":
+        """Return how layers are made."""
+        from fastoci.layer.options import LayerOptions
+
+        return LayerOptions(threads=self.threads, compression=self.compression, level=self.compression_level)
+
+    def epoch(self) -> int | None:
+        """Return SOURCE_DATE_EPOCH, of the command line or the environment."""
+        if self.source_date_epoch is not None:
+            return words.parse_epoch(self.source_date_epoch, "--source-date-epoch")
+        value = os.environ.get("SOURCE_DATE_EPOCH")
+        return words.parse_epoch(value, "SOURCE_DATE_EPOCH") if value else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestinationFlags:
+    """Where the image goes."""
+
+    tag: Annotated[_Many, typer.Option("-t", "--tag", metavar="REF", help="A name for the image.")] = None
+    output: Annotated[
+        _Many,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DEST",
+            help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, DIR, -, or type=oci,dest=FILE as in buildx.  "
+            "[default: ./NAME.oci, where nothing else is asked for]",
+        ),
+    ] = None
+    push: Annotated[bool, typer.Option("--push", help="Push it to the registries of its names.")] = False
+    load: Annotated[
+        bool,
+        typer.Option("--load", help="Load it into an engine; --load=podman says which.  [docker, podman, containerd]"),
+    ] = False
+    load_into: Annotated[str | None, typer.Option("--load-into", hidden=True)] = None
+
+
+def run(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SRC[:/DEST]...", help="Directories and tar archives; - is a tar on stdin.")
+    ],
+    *,
+    destination: DestinationFlags,
+    config: ConfigFlags,
+    tree: TreeFlags,
+    files: report.FileFlags,
+    registry: UploadFlags,
+    output: BuildOutputFlags,
+) -> None:
+    """Make an image of directory trees or tar files, one layer each."""
+    from fastoci.build import build
+    from fastoci.layer.cpus import available_cpus
+    from fastoci.spec.platform import Platform
+
+    with output.console() as console:
+        options = config.options(lambda message, hint: console.sink(Warned(message, hint)))
+        layer = tree.layer()
+        level = f":{layer.level}" if layer.compression == "gzip" else ""
+        platform = options.platform or Platform.host()
+        console.headline(f"{platform} {layer.compression}{level} threads={layer.threads or available_cpus()}")
+        files.prepare()
+        result = build(
+            sources,
+            tags=destination.tag or (),
+            outputs=destination.output or (),
+            push=destination.push,
+            load=destination.load_into or destination.load,
+            config=options,
+            policy=tree.policy(),
+            layer=layer,
+            registry=registry.options(),
+            source_date_epoch=tree.epoch(),
+            sink=console.sink,
+        )
+        files.write(result)
+    console.result(result.names, report.document(result))

@@ -1,0 +1,152 @@
+"""What an image says of itself: the caller's options made into the specification's config and its history."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fastoci.errors import UsageError
+from fastoci.spec.config import History, ImageConfig
+from fastoci.spec.platform import Platform
+
+if TYPE_CHECKING:
+    from fastoci.layer.pack import PackedLayer
+    from fastoci.tree.source import TreeSource
+
+__all__ = ["ConfigOptions", "format_time", "make_config"]
+
+_FIRST_SECOND = -62135596800  # 0001-01-01T00:00:00Z
+_LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z
+_SIGNALS = frozenset(
+    {"HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "IOT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM"}
+    | {"TERM", "STKFLT", "CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM"}
+    | {"PROF", "WINCH", "IO", "POLL", "PWR", "SYS", "RTMIN", "RTMAX"}
+)
+_SIGNAL_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOptions:
+    """What an image says of itself. None leaves a field out of the config; an empty value sets it to nothing.
+
+    Args:
+        env: Variables by name, in order.
+        entrypoint: The words that a container starts with.
+        cmd: The words after these, where `docker run` names no others.
+        workdir: The directory it starts in; a relative one is beneath `/`.
+        user: `USER[:GROUP]`, names or numbers, as the image's own passwd file knows them.
+        expose: Ports as `80/tcp`.
+        volumes: Absolute paths.
+        labels: Of the config.
+        annotations: Of the manifest.
+        stop_signal: As `SIGTERM`, or a number.
+        author: Who is responsible.
+        created: Seconds since 1970; None is `source_date_epoch`, else the newest modification time packed.
+        platform: None is this host's.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: Sequence[str] | None = None
+    cmd: Sequence[str] | None = None
+    workdir: str | None = None
+    user: str | None = None
+    expose: Sequence[str] = ()
+    volumes: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str | None = None
+    author: str | None = None
+    created: int | None = None
+    platform: Platform | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no runtime would understand.
+
+        Raises:
+            UsageError: The stop signal is none, or a text holds a character that a config cannot.
+        """
+        if self.stop_signal is not None and not _is_signal(self.stop_signal):
+            raise UsageError(f"no such signal: {self.stop_signal!r}", hint="a name as SIGTERM, or its number")
+        texts = [
+            *(
+                f"{name}={value}"
+                for values in (self.env, self.labels, self.annotations)
+                for name, value in values.items()
+            ),
+            *(self.entrypoint or ()),
+            *(self.cmd or ()),
+            *self.volumes,
+            *(text for text in (self.workdir, self.user, self.author) if text is not None),
+        ]
+        for text in texts:
+            # A config is JSON in UTF-8, and a byte of the command line that is not UTF-8 has no way into it.
+            if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+                raise UsageError(f"{text!r} is not text in UTF-8, and an image's config can hold nothing else")
+
+
+def _is_signal(text: str) -> bool:
+    if text.isascii() and text.isdecimal():
+        return 1 <= int(text) <= _SIGNAL_LIMIT
+    name = text.upper().removeprefix("SIG")
+    return name in _SIGNALS or re.fullmatch(r"RTM(IN\+|AX-)([1-9]|1[0-5])", name) is not None
+
+
+def make_config(
+    options: ConfigOptions, sources: Sequence[TreeSource], layers: Sequence[PackedLayer], source_date_epoch: int | None
+) -> ImageConfig:
+    """Return the config of an image made of these layers, each with one entry of history.
+
+    It depends on the trees, the options and nothing else: not on where the trees stood, nor on their names.
+
+    Args:
+        options: What the caller decided.
+        sources: What each layer was made of.
+        layers: The layers, lowest first.
+        source_date_epoch: Seconds since 1970; None where there is none.
+    """
+    created = format_time(_created(options, layers, source_date_epoch))
+    return ImageConfig(
+        created=created,
+        author=options.author,
+        platform=options.platform or Platform.host(),
+        env=tuple(f"{name}={value}" for name, value in options.env.items()),
+        entrypoint=_words(options.entrypoint),
+        cmd=_words(options.cmd),
+        working_dir=None if options.workdir is None else _absolute(options.workdir),
+        user=options.user,
+        exposed_ports=tuple(options.expose),
+        volumes=tuple(options.volumes),
+        labels=dict(options.labels),
+        stop_signal=options.stop_signal,
+        diff_ids=tuple(layer.diff_id for layer in layers),
+        history=tuple(
+            History(created=created, created_by=f"COPY . {source.dest} # fastoci", comment="fastoci")
+            for source in sources
+        ),
+    )
+
+
+def _created(options: ConfigOptions, layers: Sequence[PackedLayer], source_date_epoch: int | None) -> int:
+    if options.created is not None:
+        return options.created
+    if source_date_epoch is not None:
+        return source_date_epoch
+    return max((layer.newest_mtime for layer in layers if layer.newest_mtime is not None), default=0)
+
+
+def format_time(seconds: int) -> str:
+    """Return seconds since 1970 as RFC 3339 has them (config.md, "created"), held within the years it can say."""
+    moment = datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(len("0001-01-01T00:00:00Z"), "0")
+
+
+def _words(words: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if words is None else tuple(words)
+
+
+def _absolute(path: str) -> str:
+    return "/" + posixpath.normpath("/" + path).lstrip("/")

@@ -1,0 +1,222 @@
+"""Load: an image from anywhere into the container engine on this machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from fastoci.errors import EngineError, StoreError, UsageError
+from fastoci.events import ImageLoaded, Sink, discard
+from fastoci.image import open_image
+from fastoci.registry.options import RegistryOptions
+from fastoci.spec.manifest import Manifest
+from fastoci.targets import ArchiveTarget, NewImage, copy_layers
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+    from fastoci.spec.digest import Digest
+    from fastoci.spec.imagename import ImageName
+
+__all__ = ["ENGINES", "LoadedImage", "load"]
+
+_ANSWER_SECONDS = 10.0
+_WORDS_LIMIT = 64 * 1024
+_HINT = "start docker, podman or containerd, or write an archive: -o docker-archive:FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A container engine as its command line client drives it.
+
+    Attributes:
+        name: What it is called.
+        program: The client.
+        probe: Arguments of a command that succeeds if the engine is there.
+        load: Arguments of the command that reads an archive from stdin.
+    """
+
+    name: str
+    program: str
+    probe: tuple[str, ...]
+    load: tuple[str, ...]
+
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        # `docker version` asks the daemon; podman has none to ask.
+        Engine("docker", "docker", ("version", "--format", "{{.Server.Version}}"), ("load", "--quiet")),
+        Engine("podman", "podman", ("--version",), ("load", "--quiet")),
+        Engine("containerd", "ctr", ("version",), ("images", "import", "-")),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImage:
+    """An image that an engine has taken.
+
+    Attributes:
+        engine: `docker`, `podman` or `containerd`.
+        name: What the engine knows it by: its first tag, or the digest of its config, docker's image ID.
+        digest: The digest of its manifest.
+    """
+
+    engine: str
+    name: str
+    digest: Digest
+
+
+def load(
+    image: str | ImageName,
+    tags: Sequence[str] = (),
+    *,
+    engine: str | None = None,
+    registry: RegistryOptions | None = None,
+    sink: Sink = discard,
+) -> LoadedImage:
+    """Load an image into docker, podman or containerd.
+
+    Args:
+        image: Which image, from a layout, an archive or a registry.
+        tags: Whole references that the engine shall know it by; without any it has no name there.
+        engine: Which engine; None or `auto` takes the first of docker, podman and containerd that answers.
+        registry: How a registry is reached, where the image is in one.
+        sink: Given the events of the work.
+
+    Raises:
+        UsageError: There is no engine of that name.
+        EngineError: No engine answers, or it did not take the image.
+        StoreError: The image cannot be read.
+    """
+    chosen = find_engine(engine)
+    with open_image(image, registry or RegistryOptions(), sink) as source:
+        descriptor = source.resolve()
+        document = source.read_manifest(descriptor)
+        manifest = Manifest.from_bytes(document)
+        config = source.read_blob(manifest.config)
+        copy = NewImage(descriptor, manifest.layers, ((manifest.config, config), (descriptor, document)))
+        with _running(chosen) as stdin, ExitStack() as stack:
+            target = ArchiveTarget(stdin, stack)
+            copy_layers(source, target, manifest.layers)
+            target.finish(copy, tags)
+    name = tags[0] if tags else str(manifest.config.digest)
+    sink(ImageLoaded(chosen.name, name))
+    return LoadedImage(chosen.name, name, descriptor.digest)
+
+
+def find_engine(name: str | None = None) -> Engine:
+    """Return the engine of that name, or of None and `auto` the first that answers.
+
+    Raises:
+        UsageError: There is no engine of that name.
+        EngineError: Its client is not installed, or no engine answers.
+    """
+    if name is not None and name != "auto":
+        engine = ENGINES.get(name)
+        if engine is None:
+            raise UsageError(f"no such engine: {name!r}", hint=", ".join(ENGINES))
+        if shutil.which(engine.program) is None:
+            raise EngineError(f"{name} is not here", cause=f"no {engine.program} on PATH", hint=_HINT)
+        return engine
+    causes = []
+    for engine in ENGINES.values():
+        answer = _probe(engine)
+        if answer is None:
+            return engine
+        causes.append(f"{engine.name}: {answer}")
+    raise EngineError("no container engine answers", cause="; ".join(causes), hint=_HINT)
+
+
+def _probe(engine: Engine) -> str | None:
+    """Return None if the engine answers, else why not."""
+    path = shutil.which(engine.program)
+    if path is None:
+        return f"no {engine.program} on PATH"
+    try:
+        answer = subprocess.run(  # noqa: S603 - a fixed command, found on PATH as a shell would
+            [path, *engine.probe],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_ANSWER_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_ANSWER_SECONDS:.0f} seconds"
+    except OSError as error:
+        return error.strerror or str(error)
+    return None if answer.returncode == 0 else _last_words(answer.stderr) or f"exit code {answer.returncode}"
+
+
+@contextmanager
+def _running(engine: Engine) -> Iterator[BinaryIO]:
+    """Run the engine's command that reads an archive from its stdin, which is yielded; leave when it has taken it.
+
+    Raises:
+        EngineError: It ended with an error, or could not be started.
+    """
+    try:
+        process = subprocess.Popen(  # noqa: S603 - as above
+            [engine.program, *engine.load], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+    except OSError as error:
+        raise EngineError(f"cannot start {engine.program}", cause=error.strerror) from error
+    stdin = cast("BinaryIO", process.stdin)
+    words = _Words(cast("BufferedReader", process.stdout))
+    try:
+        try:
+            yield stdin
+            stdin.close()
+        except (StoreError, BrokenPipeError) as error:
+            # It hung up before it had everything: what it has to say about that is the cause.
+            if not _is_broken_pipe(error) or process.wait() == 0:
+                raise
+        if process.wait() != 0:
+            cause = words.last() or f"{engine.program} ended with exit code {process.returncode}"
+            raise EngineError(f"{engine.name} did not take the image", cause=cause, hint=_HINT)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        with suppress(OSError):
+            stdin.close()
+        words.join()
+
+
+def _is_broken_pipe(error: BaseException | None) -> bool:
+    return error is not None and (isinstance(error, BrokenPipeError) or _is_broken_pipe(error.__cause__))
+
+
+class _Words:
+    """What a process says, read while it runs so that it never waits for a reader; the end of it is kept."""
+
+    def __init__(self, stream: BufferedReader) -> None:
+        self._stream = stream
+        self._kept = b""
+        self._thread = threading.Thread(target=self._read, name="fastoci-engine", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self._stream:
+            while piece := self._stream.read1(_WORDS_LIMIT):
+                self._kept = (self._kept + piece)[-_WORDS_LIMIT:]
+
+    def join(self) -> None:
+        self._thread.join(_ANSWER_SECONDS)
+
+    def last(self) -> str:
+        """Return its last line, which is where programs say why they gave up."""
+        self.join()
+        return _last_words(self._kept)
+
+
+def _last_words(data: bytes) -> str:
+    lines = data.decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
