@@ -31,7 +31,7 @@ __all__ = ["BlobSink", "PackedLayer", "pack_blocks", "pack_tree"]
 class BlobSink(Protocol):
     """Where a blob goes: nothing of it is seen before `commit`."""
 
-    def write(self, data: bytes | memoryview) -> object:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
 
     def commit(self, digest: Digest) -> object:
@@ -160,9 +160,7 @@ def pack_blocks(
         directories,
         {**timings, **result.seconds, "commit": finished - committing, "total": finished - started},
     )
-    sink(
-        LayerPacked(title, str(packed.diff_id), str(digest), packed.tar_size, result.size, packed.timings["total"])
-    )
+    sink(LayerPacked(title, str(packed.diff_id), str(digest), packed.tar_size, result.size, packed.timings["total"]))
     return packed
 
 

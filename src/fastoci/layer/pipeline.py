@@ -109,9 +109,7 @@ class _Pipeline:
         for _ in range(max(1, min(2 * threads + 2, source.count))):
             self._free.put(_Slot(bytearray(BLOCK_SIZE)))
 
-    def run(
-        self, write: Callable[[bytes | memoryview], None], progress: Callable[[int, int], None]
-    ) -> PipelineResult:
+    def run(self, write: Callable[[bytes | memoryview], None], progress: Callable[[int, int], None]) -> PipelineResult:
         threads = [
             threading.Thread(target=self._guard, args=(self._work,), name=f"fastoci-block-{number}", daemon=True)
             for number in range(self._threads)
@@ -150,7 +148,7 @@ class _Pipeline:
     def _guard(self, stage: Callable[[], None]) -> None:
         try:
             stage()
-        except BaseException as error:  # noqa: BLE001 - carried to the calling thread and raised there
+        except BaseException as error:  # carried to the calling thread and raised there
             self._stop(error)
 
     def _account(self, **seconds: float) -> None:

@@ -31,7 +31,7 @@ def read_ignorefile(path: str) -> tuple[str, ...]:
         StoreError: The file cannot be read, or is no ignore file by its size.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - the path is the user's text and stays as it is in messages
+        with open(path, "rb") as file:  # the path is the user's text and stays as it is in messages
             data = file.read(_IGNOREFILE_LIMIT + 1)
     except OSError as error:
         raise StoreError(

@@ -43,9 +43,7 @@ def scan_tree(
         table = EntryTable(os.fsencode(source.path), root)
     finally:
         os.close(root)
-    scanner = Scanner(
-        table, patterns, with_xattrs=policy.xattrs, keep_whiteouts=policy.whiteouts == "keep"
-    )
+    scanner = Scanner(table, patterns, with_xattrs=policy.xattrs, keep_whiteouts=policy.whiteouts == "keep")
     _run(scanner, max(1, min(threads, _SCAN_THREADS_MAX)))
     try:
         scanner.finish()
@@ -93,7 +91,7 @@ def _run(scanner: Scanner, threads: int) -> None:
     def work() -> None:
         try:
             scanner.run()
-        except BaseException as error:  # noqa: BLE001 - carried to the caller's thread and raised there
+        except BaseException as error:  # carried to the caller's thread and raised there
             failures.append(error)
 
     workers = [threading.Thread(target=work, name=f"fastoci-scan-{number}", daemon=True) for number in range(threads)]

@@ -48,7 +48,10 @@ class TreeSource:
         """What to call the source on screen and in history: its last name, that of the real directory for `.`."""
         if self.path == STDIN:
             return "stdin"
-        return os.path.basename(self.path.rstrip("/")).strip(".") or os.path.basename(os.path.realpath(self.path)) or "root"
+        name = os.path.basename(self.path.rstrip("/"))
+        if name in ("", ".", ".."):
+            name = os.path.basename(os.path.realpath(self.path))
+        return name or "root"
 
     @property
     def components(self) -> tuple[bytes, ...]:

@@ -1,0 +1,13 @@
+from typing import final
+
+from typing_extensions import Buffer
+
+from fastoci._engine.plan import Plan
+
+@final
+class Renderer:
+    @property
+    def plan(self) -> Plan: ...
+    def __init__(self, plan: Plan) -> None: ...
+    def close(self) -> None: ...
+    def render(self, number: int, buffer: Buffer) -> int: ...

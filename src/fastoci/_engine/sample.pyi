@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def is_even(data: Buffer) -> bool: ...

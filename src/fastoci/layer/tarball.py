@@ -1,0 +1,180 @@
+"""A tar archive as a source: its bytes are the layer's tar stream, as they are."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from fastoci.errors import StoreError, TreeError, UsageError
+from fastoci.events import Sink
+from fastoci.layer.blocks import TarBlocks
+from fastoci.layer.options import LayerOptions
+from fastoci.layer.pack import BlobSink, PackedLayer, pack_blocks
+from fastoci.tree.ancestors import Found
+from fastoci.tree.source import STDIN, TreeSource
+
+__all__ = ["is_tarball", "pack_tar"]
+
+_COPY_SIZE = 1024 * 1024
+_COMPRESSED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"\xfd7zXZ": ("xz", "unxz"),
+    b"BZh": ("bzip2", "bunzip2"),
+}
+_KINDS = {
+    tarfile.DIRTYPE: "directory",
+    tarfile.SYMTYPE: "symlink",
+    tarfile.CHRTYPE: "character",
+    tarfile.BLKTYPE: "block",
+    tarfile.FIFOTYPE: "fifo",
+}
+
+
+def is_tarball(source: TreeSource) -> bool:
+    """Return whether a source is to be taken as a tar archive: standard input, or a file that is no directory."""
+    return source.path == STDIN or os.path.isfile(source.path)
+
+
+def pack_tar(
+    source: TreeSource, options: LayerOptions, writer: BlobSink, sink: Sink, stdin: BinaryIO | None = None
+) -> PackedLayer:
+    """Make a layer of a tar archive, byte for byte.
+
+    Args:
+        source: The archive; `-` reads it from `stdin`. It has no destination: its names say where things go.
+        options: How the layer is made.
+        writer: Takes the blob; it is committed here, and left alone if anything fails.
+        sink: Told of the progress.
+        stdin: Standard input; needed for `-` only.
+
+    Raises:
+        UsageError: A destination was given, or the archive is compressed.
+        TreeError: The archive cannot be read, is no tar archive or is cut short, or changed while it was packed.
+        StoreError: Standard input is a pipe, and there is no room to keep what comes through it.
+    """
+    if source.dest != "/":
+        raise UsageError(
+            f"{source.path}:{source.dest} gives a tar archive a destination",
+            cause="an archive's own names say where its entries go, and its bytes are kept",
+            hint="unpack it and name the directory",
+        )
+    started = time.perf_counter()
+    with _opened(source, stdin) as fd:
+        members = _Members(fd, source)
+        return pack_blocks(
+            TarBlocks(fd, source.path),
+            source.title,
+            options,
+            writer,
+            sink,
+            entries=members.count,
+            newest_mtime=members.newest_mtime,
+            owner=None,
+            directories=members,
+            started=started,
+            timings={"scan": time.perf_counter() - started},
+        )
+
+
+@contextmanager
+def _opened(source: TreeSource, stdin: BinaryIO | None) -> Iterator[int]:
+    """Give a descriptor that can be read at any position; a pipe is kept in a temporary file without a name."""
+    if source.path == STDIN:
+        if stdin is None:
+            raise UsageError("there is no standard input to read a tar archive from")
+        if _is_whole_file(stdin):
+            yield stdin.fileno()
+        else:
+            with tempfile.TemporaryFile(prefix="fastoci-") as spool:
+                _copy(stdin, spool)
+                yield spool.fileno()
+        return
+    try:
+        fd = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise TreeError(
+            f"cannot open {source.path}", path=source.path, cause=(error.strerror or "").lower(), errno=error.errno
+        ) from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _is_whole_file(stream: BinaryIO) -> bool:
+    return stream.seekable() and os.path.isfile(f"/proc/self/fd/{stream.fileno()}") and stream.tell() == 0
+
+
+def _copy(stream: BinaryIO, spool: BinaryIO) -> None:
+    while data := stream.read(_COPY_SIZE):
+        try:
+            spool.write(data)
+        except OSError as error:
+            raise StoreError(
+                "cannot keep the tar archive that comes through standard input",
+                path=tempfile.gettempdir(),
+                cause=(error.strerror or "").lower(),
+                hint="set TMPDIR to a place with more room, or name the archive as a file",
+                errno=error.errno,
+            ) from error
+    spool.flush()
+
+
+class _Members:
+    """What an archive says of itself: how many entries, the newest time, and what it has at a path."""
+
+    def __init__(self, fd: int, source: TreeSource) -> None:
+        self.count = 0
+        self.newest_mtime: int | None = None
+        self._found: dict[bytes, Found] = {}
+        head = os.pread(fd, 8, 0)
+        for magic, (name, program) in _COMPRESSED.items():
+            if head.startswith(magic):
+                raise UsageError(
+                    f"{source.path} is compressed with {name}",
+                    cause="a layer's diff_id is the digest of the tar stream as it is",
+                    hint=f"{program} -c {source.path} | fastoci build -",
+                )
+        try:
+            with (
+                open(os.dup(fd), "rb") as file,  # a descriptor, not a path
+                tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as archive,
+            ):
+                file.seek(0)
+                for member in archive:
+                    self._add(member)
+                    archive.members = []  # type: ignore[attr-defined]  # or it keeps every member it has seen
+        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            raise TreeError(
+                f"{source.path} is no whole tar archive", path=source.path, cause=str(error) or type(error).__name__
+            ) from error
+
+    def _add(self, member: tarfile.TarInfo) -> None:
+        self.count += 1
+        mtime = int(member.mtime // 1)
+        self.newest_mtime = mtime if self.newest_mtime is None else max(self.newest_mtime, mtime)
+        kind = _KINDS.get(member.type)
+        if kind in ("directory", "symlink"):
+            path = os.fsencode(member.name).removeprefix(b"./").strip(b"/")
+            self._found[path] = Found(
+                kind, member.mode & 0o7777, member.uid, member.gid, mtime, _xattrs(member), os.fsencode(member.linkname)
+            )
+
+    def find(self, path: bytes) -> Found | None:
+        """Return the directory or symbolic link at `path`; of several entries of one path the last counts."""
+        return self._found.get(path)
+
+
+def _xattrs(member: tarfile.TarInfo) -> dict[bytes, bytes]:
+    prefix = "SCHILY.xattr."
+    return {
+        os.fsencode(key.removeprefix(prefix)): value.encode("utf-8", "surrogateescape")
+        for key, value in member.pax_headers.items()
+        if key.startswith(prefix)
+    }
