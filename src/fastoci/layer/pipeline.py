@@ -26,6 +26,7 @@ from typing import Generic, TypeVar
 from fastoci.layer.blocks import BlockSource
 from fastoci.layer.compression import Compressor
 from fastoci.layer.options import BLOCK_SIZE
+from fastoci.threads import start_threads
 
 __all__ = ["PipelineResult", "run_pipeline"]
 
@@ -119,8 +120,7 @@ class _Pipeline:
                 threading.Thread(target=self._guard, args=(self._hash_tar,), name="fastoci-diff-id", daemon=True)
             )
         try:
-            for thread in threads:
-                thread.start()
+            start_threads(threads)
             digest, size = self._write(write, progress)
         except BaseException as error:
             self._stop(error)

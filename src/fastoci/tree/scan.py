@@ -10,6 +10,7 @@ from fastoci._engine import EngineFault
 from fastoci._engine.scanner import Scanner
 from fastoci._engine.table import EntryTable
 from fastoci.errors import TreeError
+from fastoci.threads import start_threads
 from fastoci.tree.ancestors import DirectoryLookup, place
 from fastoci.tree.faults import explain
 from fastoci.tree.patterns import compile_patterns
@@ -96,8 +97,7 @@ def _run(scanner: Scanner, threads: int) -> None:
 
     workers = [threading.Thread(target=work, name=f"fastoci-scan-{number}", daemon=True) for number in range(threads)]
     try:
-        for worker in workers:
-            worker.start()
+        start_threads(workers)
         for worker in workers:
             worker.join()
     except BaseException:
