@@ -1,0 +1,129 @@
+"""From options to the image's config."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from fastoci.errors import UsageError
+from fastoci.imageconfig import ConfigOptions, format_time, make_config
+from fastoci.spec.digest import Digest
+from fastoci.spec.platform import Platform
+from fastoci.tree.source import TreeSource
+
+ONE, TWO = Digest.of(b"1"), Digest.of(b"2")
+
+
+def layer(diff_id, newest_mtime):
+    return SimpleNamespace(diff_id=diff_id, newest_mtime=newest_mtime)
+
+
+def config(options, *, epoch=None, layers=(layer(ONE, 10), layer(TWO, 1700000000))):
+    sources = [TreeSource("/home/me/secret-project/rootfs"), TreeSource("x.tar", "/opt/y")]
+    return json.loads(make_config(options, sources, layers, epoch).to_bytes())
+
+
+def test_everything():
+    options = ConfigOptions(
+        env={"A": "1", "B": "two words"},
+        entrypoint=["sh", "-c"],
+        cmd=["x"],
+        workdir="srv/../app//",
+        user="7:8",
+        expose=["80/tcp"],
+        volumes=["/data"],
+        labels={"k": "v"},
+        annotations={"not": "here"},
+        stop_signal="SIGTERM",
+        author="Me",
+        created=0,
+        platform=Platform("linux", "arm", "v7"),
+    )
+    assert config(options) == {
+        "architecture": "arm",
+        "os": "linux",
+        "variant": "v7",
+        "author": "Me",
+        "created": "1970-01-01T00:00:00Z",
+        "config": {
+            "Env": ["A=1", "B=two words"],
+            "Entrypoint": ["sh", "-c"],
+            "Cmd": ["x"],
+            "WorkingDir": "/app",
+            "User": "7:8",
+            "ExposedPorts": {"80/tcp": {}},
+            "Volumes": {"/data": {}},
+            "Labels": {"k": "v"},
+            "StopSignal": "SIGTERM",
+        },
+        "rootfs": {"type": "layers", "diff_ids": [str(ONE), str(TWO)]},
+        "history": [
+            {"created": "1970-01-01T00:00:00Z", "created_by": "COPY . / # fastoci", "comment": "fastoci"},
+            {"created": "1970-01-01T00:00:00Z", "created_by": "COPY . /opt/y # fastoci", "comment": "fastoci"},
+        ],
+    }
+
+
+def test_nothing_of_this_machine_but_the_platform():
+    assert "secret" not in json.dumps(config(ConfigOptions()))
+    made = config(ConfigOptions())
+    assert made["config"] == {}
+    assert f"{made['os']}/{made['architecture']}" in str(Platform.host())
+
+
+@pytest.mark.parametrize(
+    ("created", "epoch", "layers", "expected"),
+    [
+        (5, 6, (layer(ONE, 7),), 5),
+        (None, 6, (layer(ONE, 7),), 6),
+        (None, 0, (layer(ONE, 7),), 0),
+        (None, None, (layer(ONE, 7), layer(TWO, 3)), 7),
+        (None, None, (layer(ONE, None), layer(TWO, -3)), -3),
+        (None, None, (layer(ONE, None),), 0),
+        (0, 6, (layer(ONE, 7),), 0),
+    ],
+)
+def test_created(created, epoch, layers, expected):
+    assert config(ConfigOptions(created=created), epoch=epoch, layers=layers)["created"] == format_time(expected)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (1700000000, "2023-11-14T22:13:20Z"),
+        (-1, "1969-12-31T23:59:59Z"),
+        (-62135596800, "0001-01-01T00:00:00Z"),
+        (-(2**62), "0001-01-01T00:00:00Z"),
+        (2**62, "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_times(seconds, text):
+    assert format_time(seconds) == text
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "term", "9", "64", "SIGRTMIN+3", "RTMAX-1"])
+def test_signals(name):
+    assert config(ConfigOptions(stop_signal=name))["config"]["StopSignal"] == name
+
+
+@pytest.mark.parametrize("name", ["", "0", "65", "SIGFOO", "SIG", "RTMIN+16", "-9", "٣"])
+def test_no_signals(name):
+    with pytest.raises(UsageError, match="signal"):
+        ConfigOptions(stop_signal=name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"env": {"A": "\udcff"}},
+        {"cmd": ["a\0b"]},
+        {"labels": {"\udcff": ""}},
+        {"user": "\ud800"},
+        {"volumes": ["/\udcff"]},
+    ],
+)
+def test_a_config_is_text(options):
+    with pytest.raises(UsageError, match="UTF-8"):
+        ConfigOptions(**options)
