@@ -21,7 +21,8 @@ from fastoci.errors import StoreError, UsageError
 from fastoci.events import Sink, Warned, discard
 from fastoci.imageconfig import ConfigOptions, make_config
 from fastoci.layer.options import LayerOptions
-from fastoci.layer.pack import PackedLayer, pack_tar, pack_tree
+from fastoci.layer.pack import PackedLayer, pack_tree
+from fastoci.layer.tarball import pack_tar
 from fastoci.output import STDOUT, Output, check_outside
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
@@ -146,6 +147,7 @@ class _Build:
         with ExitStack() as stack, self._timed("total"):
             with self._timed("check"):
                 self._prove_push()
+                self._find_engines()
             targets = self._open_targets(stack, stdout)
             primary = targets[0][1]
             with self._timed("pack"):
@@ -172,6 +174,14 @@ class _Build:
             with RegistryClient(host, self._registry, self._sink) as client:
                 for repository in dict.fromkeys(r.repository for r in self._plan.pushes if r.host == host):
                     client.check_push(repository)
+
+    def _find_engines(self) -> None:
+        """Fill in which engines are meant, so that one that is missing ends the work before it begins."""
+        for number, output in enumerate(self._plan.outputs):
+            if output.kind == "load":
+                from fastoci.load import find_engine
+
+                self._plan.outputs[number] = replace(output, name=find_engine(output.name).name)
 
     def _open_targets(self, stack: ExitStack, stdout: BinaryIO | None) -> list[tuple[Output | None, Target]]:
         """Open every layout and archive, so that what cannot be written fails before anything is read.
@@ -241,11 +251,11 @@ class _Build:
         """Return the image's documents and the descriptor of its config."""
         config = make_config(self._config, self._plan.sources, layers, epoch)
         config_data = config.to_bytes()
-        config_descriptor = Descriptor(mediatypes.OCI_CONFIG, Digest.of(config_data), len(config_data))
+        config_descriptor = Descriptor.of(mediatypes.OCI_CONFIG, config_data)
         descriptors = tuple(layer.descriptor for layer in layers)
         annotations = dict(self._config.annotations) or None
         data = Manifest(config=config_descriptor, layers=descriptors, annotations=annotations).to_bytes()
-        manifest = Descriptor(mediatypes.OCI_MANIFEST, Digest.of(data), len(data), platform=config.platform)
+        manifest = replace(Descriptor.of(mediatypes.OCI_MANIFEST, data), platform=config.platform)
         return NewImage(manifest, descriptors, ((config_descriptor, config_data), (manifest, data))), config_descriptor
 
     def _write(self, targets: Sequence[tuple[Output | None, Target]], image: NewImage) -> None:

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
 
 __all__ = ["OutputFlags", "RegistryFlags", "UploadFlags", "parse_size"]
+
+_SIZE = re.compile(r"([0-9]{1,15}) ?(?:([kmg])i?|)b?", re.IGNORECASE)
+_UNITS = {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +122,7 @@ def parse_size(text: str, option: str) -> int:
     Raises:
         UsageError: It is not a size, or not over zero.
     """
-    number = text.rstrip("BbIiKkMmGg")
-    unit = text[len(number) :].lower().removesuffix("b").removesuffix("i")
-    scale = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}.get(unit)
-    if scale is None or not number.strip().isdecimal() or int(number) <= 0:
+    match = _SIZE.fullmatch(text)
+    if match is None or int(match[1]) == 0:
         raise UsageError(f"{option}: not a size: {text!r}", hint="a number of bytes, or one as in 32MiB")
-    return int(number) * scale
+    return int(match[1]) * _UNITS[match[2] and match[2].lower()]

@@ -28,6 +28,7 @@ from fastoci.events import (
     PushSummary,
     Retry,
     Tagged,
+    Throttle,
     Warned,
 )
 
@@ -71,8 +72,10 @@ class TerminalProgress:
             _Figures(),
             console=console or Console(stderr=True, force_terminal=True, highlight=False, soft_wrap=True),
             transient=True,
-            refresh_per_second=_REFRESH_PER_SECOND,
+            # rich's own refreshing is a thread that may outlive the command; events come often enough.
+            auto_refresh=False,
         )
+        self._redraw = Throttle(1 / _REFRESH_PER_SECOND, clock)
 
     def start(self) -> None:
         """Begin to draw."""
@@ -134,6 +137,8 @@ class TerminalProgress:
             if task is None:
                 task = self._tasks[key] = self._bars.add_task(key[0], total=total, name=name, figures=figures)
             self._bars.update(task, completed=done, total=total, figures=figures)
+            if self._redraw.due():
+                self._bars.refresh()
 
     def _finish(self, key: tuple[str, str]) -> None:
         with self._lock:

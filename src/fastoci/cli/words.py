@@ -26,9 +26,9 @@ __all__ = [
 
 _ID_LIMIT = 2**32 - 1
 _PORT_LIMIT = 65535
-_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([A-Za-z]+))?")
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([A-Za-z]+))?")
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_EPOCH = re.compile(r"@?-?\d{1,18}")
+_EPOCH = re.compile(r"@?-?[0-9]{1,18}")
 
 
 def parse_env(values: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
