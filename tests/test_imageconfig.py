@@ -20,7 +20,10 @@ def layer(diff_id, newest_mtime):
     return SimpleNamespace(diff_id=diff_id, newest_mtime=newest_mtime)
 
 
-def config(options, *, epoch=None, layers=(layer(ONE, 10), layer(TWO, 1700000000))):
+LAYERS = layer(ONE, 10), layer(TWO, 1700000000)
+
+
+def config(options, *, epoch=None, layers=LAYERS):
     sources = [TreeSource("/home/me/secret-project/rootfs"), TreeSource("x.tar", "/opt/y")]
     return json.loads(make_config(options, sources, layers, epoch).to_bytes())
 

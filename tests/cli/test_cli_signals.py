@@ -17,8 +17,8 @@ from fastoci.cli import app
 
 def run() -> None:
     "Wait."
-    print("begun", flush=True)
     try:
+        print("begun", flush=True)
         time.sleep(60)
     finally:
         if "slow" in sys.argv:
@@ -32,12 +32,26 @@ sys.exit(app.run(["try"]))
 """
 
 
-def start(*arguments, **kwargs):
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
-    )
-    assert process.stdout.readline() == "begun\n"
-    return process
+@pytest.fixture
+def start():
+    started = []
+
+    def start(*arguments, **kwargs):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **kwargs,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(
@@ -48,25 +62,23 @@ def start(*arguments, **kwargs):
         (signal.SIGHUP, 129, "terminated"),
     ],
 )
-def test_a_signal_cleans_up(number, code, word):
+def test_a_signal_cleans_up(start, number, code, word):
     process = start()
     process.send_signal(number)
     assert process.communicate(timeout=30) == ("cleaned\n", f"error: {word}\n")
     assert process.returncode == code
 
 
-def test_a_second_signal_does_not_cut_the_cleaning_short():
+def test_a_second_signal_does_not_cut_the_cleaning_short(start):
     process = start("slow")
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "cleaning\n"
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.3)
-    process.kill()
-    process.communicate()
 
 
-def test_an_insistent_signal_ends_it():
+def test_an_insistent_signal_ends_it(start):
     process = start("slow")
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline() == "cleaning\n"
@@ -77,7 +89,7 @@ def test_an_insistent_signal_ends_it():
     assert process.returncode == 130
 
 
-def test_nohup_is_respected():
+def test_nohup_is_respected(start):
     process = start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
