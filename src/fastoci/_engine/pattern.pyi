@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 OPS: dict[str, int]
 
@@ -8,7 +8,7 @@ class PatternSet:
     def count(self) -> int: ...
     @property
     def has_negations(self) -> bool: ...
-    def __init__(
-        self, patterns: list[tuple[bool, list[list[tuple[str, int | list[tuple[int, int]] | None]]]]]
-    ) -> None: ...
+    def __new__(
+        cls, patterns: list[tuple[bool, list[list[tuple[str, int | list[tuple[int, int]] | None]]]]]
+    ) -> Self: ...
     def excludes_path(self, path: bytes) -> bool: ...

@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 from fastoci._engine.table import EntryTable
 
@@ -16,7 +16,7 @@ class Plan:
     def newest_mtime(self) -> int: ...
     @property
     def owner(self) -> tuple[int, int] | None: ...
-    def __init__(
-        self, table: EntryTable, *, block_size: int, uid: int = -1, gid: int = -1, mtime_limit: int | None = None
-    ) -> None: ...
+    def __new__(
+        cls, table: EntryTable, *, block_size: int, uid: int = -1, gid: int = -1, mtime_limit: int | None = None
+    ) -> Self: ...
     def block(self, number: int) -> tuple[int, int, int, int]: ...

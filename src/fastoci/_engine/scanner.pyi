@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 from fastoci._engine.pattern import PatternSet
 from fastoci._engine.table import EntryTable
@@ -7,15 +7,15 @@ from fastoci._engine.table import EntryTable
 class Scanner:
     @property
     def table(self) -> EntryTable: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         table: EntryTable,
         patterns: PatternSet,
         *,
         with_xattrs: bool,
         keep_whiteouts: bool,
         xattr_way: int = 0,
-    ) -> None: ...
+    ) -> Self: ...
     def run(self) -> None: ...
     def stop(self) -> None: ...
     def finish(self) -> None: ...
