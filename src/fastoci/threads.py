@@ -23,5 +23,5 @@ def start_threads(threads: Iterable[threading.Thread]) -> None:
             raise FastociError(
                 "cannot start a thread",
                 cause=str(error),
-                hint="ask for fewer --threads, or raise the limit on processes (ulimit -u, or the container's pids limit)",
+                hint="ask for fewer --threads, or raise the limit on processes (ulimit -u, a container's pids limit)",
             ) from error
