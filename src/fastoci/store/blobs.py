@@ -1,0 +1,126 @@
+"""Writing blobs: what a writer of one is, and the one that writes a file named after its digest."""
+
+from __future__ import annotations
+
+import os
+import stat
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Self
+
+from fastoci.errors import StoreError
+from fastoci.spec.digest import Digest
+from fastoci.store.atomic import TempFile, sync_directory
+from fastoci.store.faults import explain, explained
+
+__all__ = ["BlobWriter", "FileBlobWriter", "has_size"]
+
+
+class BlobWriter(ABC):
+    """Takes one blob. It is a context manager: left without `commit`, it leaves nothing behind.
+
+    Attributes:
+        size: Bytes written so far.
+    """
+
+    size: int
+
+    @abstractmethod
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes; all of them, at once, without keeping them.
+
+        Raises:
+            StoreError: The disk did not take them.
+        """
+
+    @abstractmethod
+    def commit(self, digest: Digest) -> None:
+        """Make the blob durable and let it appear under its name.
+
+        Args:
+            digest: Of what was written; the caller has hashed it.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up what is not committed. Closing twice does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class FileBlobWriter(BlobWriter):
+    """Writes `blobs/ALGORITHM/HEX` of a layout (image-spec image-layout.md, "Blobs").
+
+    Args:
+        blobs: The directory `blobs`; the ones beneath it are made as needed.
+        path: The layout, for messages.
+        added: Called with the digest of a blob that was not there before.
+
+    Raises:
+        StoreError: The file cannot be made.
+    """
+
+    def __init__(self, blobs: Path, path: str, added: set[Digest] | None = None) -> None:
+        self.size = 0
+        self._blobs = blobs
+        self._path = path
+        self._what = f"cannot write to {path}"
+        self._added = added
+        with explained(self._what, path):
+            directory = blobs / "sha256"
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = TempFile(directory)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See BlobWriter."""
+        try:
+            self.size += self._file.write(data)
+        except OSError as error:
+            raise explain(error, self._what, self._path) from error
+
+    def commit(self, digest: Digest) -> None:
+        """See BlobWriter. A blob of that name and size that stands already is kept, any other replaced."""
+        with explained(self._what, self._path):
+            written = os.fstat(self._file.fd).st_size
+            if written != self.size:
+                raise StoreError(
+                    self._what, path=self._path, cause=f"{self.size:,} bytes were written, and {written:,} are there"
+                )
+            directory = self._blobs / digest.algorithm
+            directory.mkdir(exist_ok=True)
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._link(digest, directory / digest.hex, fd)
+            finally:
+                os.close(fd)
+        self.close()
+
+    def _link(self, digest: Digest, place: Path, directory: int) -> None:
+        if has_size(place, self.size):
+            # Whoever linked it may not have come to this yet.
+            sync_directory(directory)
+            return
+        if not self._file.link(digest.hex, directory=directory, replace=False) and not has_size(place, self.size):
+            self._file.link(digest.hex, directory=directory, replace=True)
+        if self._added is not None:
+            self._added.add(digest)
+
+    def close(self) -> None:
+        """See BlobWriter."""
+        self._file.close()
+
+
+def has_size(path: Path, size: int | None) -> bool:
+    """Return whether a file stands at `path`, of `size` bytes; of any size where that is None."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISREG(found.st_mode) and (size is None or found.st_size == size)
