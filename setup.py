@@ -17,9 +17,9 @@ setup(
             define_macros=[("_FILE_OFFSET_BITS", "64"), ("_GNU_SOURCE", "1")],
             extra_compile_args=COMPILE_ARGS,
             extra_link_args=["-pthread"],
-            cython_c_in_temp=True,
-            cython_include_dirs=["ext"],
         )
         for source in sorted(ENGINE.glob("*.pyx"))
     ],
+    # As keywords of Extension these would be dropped: setuptools knows them as options of the command alone.
+    options={"build_ext": {"cython_c_in_temp": True, "cython_include_dirs": ["ext"]}},
 )
