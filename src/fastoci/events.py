@@ -74,7 +74,10 @@ class PushAllowed:
 
 @dataclass(frozen=True, slots=True)
 class BlobProgress:
-    """The registry has acknowledged `done` of the `total` bytes of a blob. `title` is what to call it on screen."""
+    """Of the `total` bytes of a blob `done` are on their way or there. `title` is what to call it on screen.
+
+    After a fault `done` falls back to what the registry has acknowledged.
+    """
 
     digest: str
     title: str

@@ -1,0 +1,97 @@
+"""The bytes of a blob on their way out: a view of the source, never a copy of more than a piece of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+from fastoci.errors import BlobMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fastoci.spec.digest import Digest
+
+__all__ = ["BlobSource", "Chunk", "SourceError", "digest_of"]
+
+# Small enough that a slow line takes one within the time limit for sending, large enough that Python does not matter.
+PIECE = 256 << 10
+
+
+class BlobSource(Protocol):
+    """Where the bytes of a blob come from. Read by one thread at a time."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+
+    def read_at(self, offset: int, size: int) -> bytes | bytearray | memoryview:
+        """Return up to `size` bytes from `offset` on, at least one.
+
+        Raises:
+            FastociError: The source shrank, changed, or cannot be read.
+        """
+
+
+class SourceError(Exception):
+    """The source could not be read; `__cause__` says why. Never leaves the registry room.
+
+    It is no OSError, so that urllib3 does not take it for a broken connection.
+    """
+
+
+class Chunk:
+    """The bytes of a source from one offset up to another, as the body of a request.
+
+    Args:
+        source: Where they come from.
+        start: The first byte's offset.
+        end: The offset after the last byte's.
+        on_piece: Called before a piece is handed out, with its offset and its size; None tells nobody.
+    """
+
+    def __init__(
+        self, source: BlobSource, start: int, end: int, on_piece: Callable[[int, int], None] | None = None
+    ) -> None:
+        self._source = source
+        self._start = start
+        self._end = end
+        self._on_piece = on_piece
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return self._end - self._start
+
+    def open(self) -> Iterator[bytes]:
+        """Return the bytes in pieces, read when they are asked for.
+
+        Raises:
+            SourceError: The source failed.
+        """
+        at = self._start
+        while at < self._end:
+            try:
+                piece = self._source.read_at(at, min(PIECE, self._end - at))
+                if not 0 < len(piece) <= self._end - at:
+                    raise BlobMismatchError(  # noqa: TRY301 - one way out for all that a source does wrong
+                        "a blob changed while it was sent", cause=f"it has no more than {at} bytes, not {self._end}"
+                    )
+            except Exception as error:
+                raise SourceError from error
+            if self._on_piece is not None:
+                self._on_piece(at, len(piece))
+            at += len(piece)
+            # Sockets take every buffer; urllib3's types name only the commonest.
+            yield cast("bytes", piece)
+
+
+def digest_of(source: BlobSource, digest: Digest) -> str:
+    """Return the hexadecimal digest of a whole source, by the algorithm of `digest`.
+
+    Raises:
+        SourceError: The source failed.
+    """
+    hasher = digest.hasher()
+    for piece in Chunk(source, 0, source.size).open():
+        hasher.update(piece)
+    return hasher.hexdigest()

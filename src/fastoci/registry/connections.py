@@ -1,0 +1,174 @@
+"""urllib3's connections, taught what an upload needs.
+
+Threads: a connection belongs to one request at a time; a `Watch` may cut it off from any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import wait_for_read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from urllib3.response import HTTPResponse
+
+__all__ = ["TARGET", "Pool", "SecurePool", "Watch"]
+
+# A pseudo header, as HTTP/2 has it, that carries the request target past urllib3's pools. These rewrite targets
+# (`%3d` becomes `%3D`, `..` is collapsed) where a Location is to come back byte for byte, and write them into their
+# log, where a session or a signature does not belong. No real header can begin with a colon.
+TARGET = ":path"
+
+SEND_TIMEOUT = 60.0  # seconds for the kernel to take one piece of a body
+IDLE_LIMIT = 30.0  # seconds after which a connection is not used again: balancers drop theirs after 60 without a word
+
+
+class Watch:
+    """Every connection of a transport, so that another thread can cut them all off."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connections: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
+        self._over = False
+
+    def enter(self, connection: HTTPConnection) -> None:
+        """Note a connection that has just been made.
+
+        Raises:
+            ConnectionAbortedError: All have been cut off meanwhile.
+        """
+        with self._lock:
+            self._connections.add(connection)
+            over = self._over
+        if over:
+            connection.close()
+            raise ConnectionAbortedError
+
+    def cut(self) -> None:
+        """Cut all connections off, now and from now on: who reads or writes one gets an error at once."""
+        with self._lock:
+            self._over = True
+            for connection in list(self._connections):
+                _cut(connection)
+
+
+def _cut(connection: HTTPConnection) -> None:
+    sock: Any = connection.sock
+    sock = getattr(sock, "socket", sock)  # TLS within a proxy's TLS is a wrapper round the socket
+    if isinstance(sock, socket.socket):
+        with contextlib.suppress(OSError):
+            # Not SSLSocket's own shutdown: it forgets its TLS state first, and a thread that writes at that moment
+            # would write in the clear.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _Upload(HTTPConnection):
+    """What both kinds of connection have in common; always mixed into one of urllib3's classes."""
+
+    _in_body = False
+    _unfinished = False
+    _answers = 0
+    _last_used = 0.0
+
+    # urllib3 passes more arguments from version to version; here and below they go through as they come.
+    def __init__(self, *arguments: Any, watch: Watch, **options: Any) -> None:  # noqa: ANN401 - see above
+        super().__init__(*arguments, **options)
+        self._watch = watch
+
+    def connect(self) -> None:
+        self._unfinished = False
+        self._answers = 0
+        super().connect()
+        self._watch.enter(self)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the pool may use this connection for one more request."""
+        if self._unfinished or time.monotonic() - self._last_used > IDLE_LIMIT:
+            return False
+        return super().is_connected
+
+    # urllib3's own signature differs from http.client's too, and mypy is told so there as well.
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        body: Any = None,  # noqa: ANN401 - passed through
+        headers: Mapping[str, str] | None = None,
+        **options: Any,  # noqa: ANN401 - passed through
+    ) -> None:
+        headers = dict(headers or {})
+        target = headers.pop(TARGET, url)
+        self._in_body = False
+        if self.sock is None:
+            self.connect()
+        # The pool has set the time to connect, which governs sending as well if nobody sets another.
+        self.timeout = SEND_TIMEOUT
+        super().request(method, target, body, headers, **options)
+
+    def endheaders(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed through
+        super().endheaders(*arguments, **options)
+        self._in_body = True
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - passed through
+        if self._in_body and self._answered_early():
+            # A 401 or 413 in mid-body. Who goes on sending gets a reset that also discards the answer. urllib3 takes a
+            # broken pipe for what it is and reads the answer.
+            self._unfinished = True
+            raise BrokenPipeError
+        try:
+            super().send(data)
+        except OSError:
+            self._unfinished = True
+            raise
+
+    def _answered_early(self) -> bool:
+        if self.sock is None:
+            return False
+        # TLS 1.3 servers send session tickets of their own accord after the handshake. Only once an answer was read on
+        # this connection, and the tickets with it, does something to read mean an answer.
+        if type(self.sock) is not socket.socket and self._answers == 0:
+            return False
+        return wait_for_read(self.sock, timeout=0.0)
+
+    # The same: urllib3's response is not http.client's.
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        self._in_body = False
+        response = super().getresponse()
+        self._answers += 1
+        self._last_used = time.monotonic()
+        return response
+
+
+class _Connection(_Upload, HTTPConnection):
+    pass
+
+
+class _SecureConnection(_Upload, HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        if self.ssl_context is not None and self.ssl_context.verify_mode == ssl.CERT_NONE:
+            # The user asked for no verification, and urllib3's warning at each request would tell them nothing new.
+            self.is_verified = True
+
+
+class Pool(HTTPConnectionPool):
+    """Connections to one origin in the clear, or to a proxy."""
+
+    ConnectionCls = _Connection
+
+
+class SecurePool(HTTPSConnectionPool):
+    """Connections to one origin by TLS."""
+
+    ConnectionCls = _SecureConnection

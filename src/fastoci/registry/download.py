@@ -1,0 +1,180 @@
+"""A blob as a stream: verified, bounded, and mended where its connection breaks."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+from fastoci.errors import BlobMismatchError, ManifestNotFoundError, RegistryError
+from fastoci.events import Retry
+from fastoci.registry.auth import pull_scope
+from fastoci.registry.faults import Fault, TransportError
+from fastoci.registry.patience import OutOfPatienceError, Patience
+from fastoci.registry.refusals import cause_of, unreachable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    from fastoci.registry.client import RegistryClient
+    from fastoci.registry.response import Response
+    from fastoci.spec.descriptor import Descriptor
+
+__all__ = ["BlobReader"]
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/(?:[0-9]{1,19}|\*)")
+_PIECE = 1 << 20
+
+
+class BlobReader(io.RawIOBase):
+    """A blob, read from its start to its end once. The registry's URL is asked anew each time, for redirects expire.
+
+    Args:
+        client: The registry's.
+        repository: The path at the registry.
+        descriptor: The blob's.
+
+    Raises:
+        RegistryError: The blob is not there, cannot be had, or has another size.
+    """
+
+    def __init__(self, client: RegistryClient, repository: str, descriptor: Descriptor) -> None:
+        super().__init__()
+        self._client = client
+        self._repository = repository
+        self._digest = descriptor.digest
+        self._size = descriptor.size
+        self._hasher = descriptor.digest.hasher()
+        self._patience = Patience(client.pacer, client.options.retry)
+        self._offset = 0
+        self._response: Response | None = self._open()
+        if self._size == 0:
+            self._verify(self._response)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read some bytes into `buffer` and return how many, 0 at the end.
+
+        Raises:
+            BlobMismatchError: The bytes were not those of the descriptor.
+            RegistryError: They stopped coming.
+        """
+        view = memoryview(buffer).cast("B")
+        while view and self._offset < self._size:
+            try:
+                if self._response is None:
+                    self._response = self._reopen()
+                data = _must_read(self._response, min(len(view), self._size - self._offset))
+            except TransportError as error:
+                self._failed(error)
+                continue
+            view[: len(data)] = data
+            self._hasher.update(data)
+            self._offset += len(data)
+            self._patience.progress()
+            if self._offset == self._size:
+                self._verify(self._response)
+            return len(data)
+        return 0
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if not self.closed and getattr(self, "_response", None) is not None:
+            self._drop()
+        super().close()
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.drop()
+            self._response = None
+
+    def _open(self) -> Response:
+        response = self._client.patiently(self._request, what=f"cannot read {self._name()}")
+        if response.status != 200:
+            raise self._refused(response)
+        length = response.length()
+        if length is not None and length != self._size:
+            response.drop()
+            raise self._mismatch(f"it has {length} bytes, {self._size} were said")
+        return response
+
+    def _reopen(self) -> Response:
+        response = self._request()
+        if response.status == 206:
+            found = _CONTENT_RANGE.match(response.header("Content-Range") or "")
+            if found is None or int(found[1]) != self._offset:
+                response.drop()
+                raise TransportError(Fault.GARBLED, "a range that was not asked for")
+        elif response.status == 200:
+            self._skip(response)
+        else:
+            response.close()
+            if response.status in {408, 416, 429} or response.status >= 500:
+                raise TransportError(Fault.RESET, f"going on is answered with {response.status}")
+            raise self._refused(response)
+        return response
+
+    def _skip(self, response: Response) -> None:
+        left = self._offset
+        while left:
+            try:
+                left -= len(_must_read(response, left))
+            except TransportError:
+                response.drop()
+                raise
+
+    def _request(self) -> Response:
+        headers = {"Range": f"bytes={self._offset}-"} if self._offset else None
+        path = f"/v2/{self._repository}/blobs/{self._digest}"
+        return self._client.exchange("GET", path, (pull_scope(self._repository),), headers=headers)
+
+    def _failed(self, error: TransportError) -> None:
+        """Wait for the connection to become better, or give up."""
+        self._drop()
+        failure = unreachable(self._client.host, error, f"cannot read {self._name()}")
+        if not error.passing:
+            raise failure from error
+        try:
+            wait = self._patience.failed(str(error))
+            self._client.sink(Retry(self._name(), str(error), wait, self._offset))
+            self._client.pacer.wait(wait)
+        except OutOfPatienceError as end:
+            failure.cause = f"{failure.cause}; {end.failures} failures without progress"
+            raise failure from error
+        except TransportError as end:
+            raise unreachable(self._client.host, end, f"cannot read {self._name()}") from end
+
+    def _verify(self, response: Response) -> None:
+        """Hold what came against the descriptor, before the last of it is handed out."""
+        try:
+            longer = response.read(1)
+        except TransportError:
+            longer = b""  # broken after the last byte that was wanted
+        self._drop() if longer else response.close()
+        if longer:
+            raise self._mismatch(f"it goes on after the {self._size} bytes that were said")
+        if self._hasher.hexdigest() != self._digest.hex:
+            raise self._mismatch(f"its bytes have the digest {self._digest.algorithm}:{self._hasher.hexdigest()}")
+
+    def _name(self) -> str:
+        return f"{self._client.host}/{self._repository}@{self._digest}"
+
+    def _mismatch(self, cause: str) -> BlobMismatchError:
+        return BlobMismatchError(f"{self._name()} is not what it should be", cause=cause)
+
+    def _refused(self, response: Response) -> RegistryError:
+        if response.status == 404:
+            return ManifestNotFoundError(
+                f"there is no {self._name()}", cause=cause_of(response), method="GET", url=str(response.url), status=404
+            )
+        return self._client.refused(response, f"cannot read {self._name()}", (pull_scope(self._repository),))
+
+
+def _must_read(response: Response, most: int) -> bytes:
+    data = response.read(min(most, _PIECE))
+    if not data:
+        raise TransportError(Fault.RESET, "the body ended early")
+    return data

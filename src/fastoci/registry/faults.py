@@ -1,0 +1,121 @@
+"""What goes wrong below HTTP, told apart by what is to be done about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from enum import Enum
+from http.client import HTTPException, RemoteDisconnected
+
+import urllib3.exceptions
+
+__all__ = ["Fault", "TransportError", "fault_of"]
+
+
+class Fault(Enum):
+    """What kind of failure it was. The value says it in an error message."""
+
+    RESOLVE = "no such host"
+    REFUSED = "connection refused"
+    UNREACHABLE = "no way to the host"
+    CERTIFICATE = "the certificate is not trusted"
+    TLS = "TLS failed"
+    RESET = "connection reset"
+    TIMEOUT = "no answer in time"
+    GARBLED = "the answer is not HTTP"
+    PROXY = "the proxy failed"
+    CANCELLED = "cancelled"
+
+
+# A host that is reached for the first time may be misspelt, or not be there: trying again helps nobody. Once it has
+# answered, the same failures mean that it is being restarted, or that the network is away for a moment.
+_PASSING_ONCE_KNOWN = frozenset({Fault.RESOLVE, Fault.REFUSED, Fault.UNREACHABLE, Fault.PROXY})
+_PASSING = frozenset({Fault.RESET, Fault.TIMEOUT, Fault.GARBLED, Fault.TLS})
+
+
+class TransportError(Exception):
+    """A request that got no answer, or not all of it. Never leaves the registry room.
+
+    Args:
+        fault: What it was.
+        detail: More, in the words of the kernel, OpenSSL or http.client; empty where there is no more.
+    """
+
+    def __init__(self, fault: Fault, detail: str = "") -> None:
+        super().__init__(fault, detail)
+        self.fault = fault
+        self.detail = detail
+        # Whoever sent the request sets these: whether the host has answered before, and what was sent where.
+        self.known = False
+        self.request: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.fault.value} ({self.detail})" if self.detail else self.fault.value
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.fault in _PASSING or (self.known and self.fault in _PASSING_ONCE_KNOWN)
+
+
+def fault_of(error: Exception) -> TransportError:
+    """Return what an exception of urllib3, http.client, ssl or the kernel amounts to."""
+    if isinstance(error, urllib3.exceptions.ProxyError):
+        return TransportError(Fault.PROXY, _words(error.original_error))
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return TransportError(Fault.RESOLVE, _words(error.__cause__))
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        cause = error.__cause__
+        refused = isinstance(cause, ConnectionRefusedError)
+        return TransportError(Fault.REFUSED) if refused else TransportError(Fault.UNREACHABLE, _words(cause))
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return TransportError(Fault.TIMEOUT)
+    if isinstance(error, urllib3.exceptions.HTTPError | TimeoutError | ConnectionError) and not isinstance(
+        error, HTTPException
+    ):
+        return _of_cause(_innermost(error))
+    return _of_cause(error)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the exception that urllib3 has wrapped: it passes it on as the last argument."""
+    while isinstance(error, urllib3.exceptions.HTTPError) and error.args:
+        inner = error.args[-1]
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return error
+
+
+def _of_cause(error: BaseException) -> TransportError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TransportError(Fault.CERTIFICATE, error.verify_message or str(error.reason))
+    if isinstance(error, ssl.SSLError):
+        return TransportError(Fault.TLS, str(error.reason or error.strerror or ""))
+    if isinstance(error, TimeoutError):
+        return TransportError(Fault.TIMEOUT)
+    if isinstance(error, RemoteDisconnected):
+        return TransportError(Fault.RESET, "closed without an answer")
+    if isinstance(error, ConnectionError):
+        return TransportError(Fault.RESET)
+    if isinstance(error, OSError):
+        return TransportError(Fault.UNREACHABLE, _words(error))
+    return TransportError(Fault.GARBLED, type(error).__name__)
+
+
+def _words(error: BaseException | None) -> str:
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        inner = _innermost(error)
+        # A proxy's own URL, which may carry a password, stands in urllib3's texts: only what lies beneath is quoted.
+        return _words(inner.__cause__ if isinstance(inner, urllib3.exceptions.HTTPError) else inner)
+    if isinstance(error, socket.gaierror):
+        return error.strerror or ""
+    if isinstance(error, ssl.SSLError):
+        return str(error.reason or "")
+    if isinstance(error, OSError):
+        if error.errno is None or error.errno not in errno.errorcode:
+            return str(error)
+        return os.strerror(error.errno)
+    return type(error).__name__ if error is not None else ""

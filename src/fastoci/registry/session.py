@@ -1,0 +1,112 @@
+"""What is known of an upload on its way, and of the host it goes to."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fastoci.registry.urls import Origin, Url
+    from fastoci.spec.digest import Digest
+
+__all__ = ["DEFAULT_CHUNK", "HostProfile", "Mode", "UploadSession"]
+
+DEFAULT_CHUNK = 16 << 20
+SMALLEST_CHUNK = 64 << 10
+# What a registry may ask for by OCI-Chunk-Min-Length. A chunk is a view of the source, so a large one costs no memory;
+# it costs what is sent again after a fault.
+LARGEST_MINIMUM = 1 << 30
+
+
+class Mode(Enum):
+    """How the bytes of a blob travel."""
+
+    CHUNKED = "chunked"  # PATCH after PATCH, then an empty PUT
+    STREAMED = "streamed"  # one PATCH, then an empty PUT: what docker does, and what every registry knows
+    MONOLITHIC = "monolithic"  # one PUT
+
+    @property
+    def other(self) -> Mode:
+        """What to try where this one does not work."""
+        return Mode.STREAMED if self is Mode.CHUNKED else Mode.CHUNKED
+
+
+@dataclass(slots=True)
+class UploadSession:
+    """One upload session, as much as somebody else would have to know to go on with it.
+
+    Args:
+        origin: Of the registry.
+        repository: The path at the registry.
+        digest: Of the blob.
+        size: Of the blob, in bytes.
+        mode: How its bytes travel.
+        chunk: How many bytes go in one PATCH, where the mode has more than one.
+        location: Where the next request goes; a secret. None before there is a session.
+        offset: How many bytes the registry has acknowledged.
+        minimum: The fewest bytes the registry takes in a chunk that is not the last.
+    """
+
+    origin: Origin
+    repository: str
+    digest: Digest
+    size: int
+    mode: Mode
+    chunk: int
+    location: Url | None = field(default=None, repr=False)
+    offset: int = 0
+    minimum: int = 1
+
+    def limit_chunk(self, minimum: int | None, maximum: int | None) -> None:
+        """Heed what a registry says about the sizes of chunks, within reason.
+
+        Args:
+            minimum: Its `OCI-Chunk-Min-Length`; None where it does not say.
+            maximum: The unofficial `OCI-Chunk-Max-Length`.
+        """
+        if maximum is not None and maximum >= SMALLEST_CHUNK:
+            self.chunk = min(self.chunk, maximum)
+        if minimum is not None and minimum > 0:
+            self.minimum = min(minimum, LARGEST_MINIMUM)
+            self.chunk = max(self.chunk, self.minimum)
+
+    def halve_chunk(self) -> bool:
+        """Take smaller chunks from now on; say whether that was possible."""
+        smaller = max(self.chunk // 2, self.minimum, SMALLEST_CHUNK)
+        if smaller >= self.chunk:
+            return False
+        self.chunk = smaller
+        return True
+
+
+@dataclass(slots=True)
+class HostProfile:
+    """What uploads to a host have taught about it. Shared by all of a client's uploads.
+
+    Args:
+        mode: The mode that worked last; None before any did.
+        chunk: The largest chunk it takes; None before it refused one.
+        patch_range: Whether the `Range` of its answers to PATCH can be believed; `unknown` before that was a question.
+    """
+
+    mode: Mode | None = None
+    chunk: int | None = None
+    patch_range: Literal["unknown", "ignored"] = "unknown"
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def learn_mode(self, mode: Mode) -> None:
+        """Note that an upload in this mode came to its end."""
+        with self.lock:
+            self.mode = mode
+
+    def learn_chunk(self, chunk: int) -> None:
+        """Note that chunks over this size are refused."""
+        with self.lock:
+            self.chunk = chunk if self.chunk is None else min(self.chunk, chunk)
+
+    def ignore_patch_range(self) -> None:
+        """Note that a PATCH is stored whatever the `Range` of its answer says (ECR)."""
+        with self.lock:
+            self.patch_range = "ignored"

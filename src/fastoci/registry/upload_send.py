@@ -1,0 +1,208 @@
+"""SEND and SYNC: bytes to the registry, and the question how many of them it has.
+
+The answers to a PATCH, and what is done about each, stand in `_ANSWERS`. Registries named in comments are those whose
+quirk a line is there for; it is found by what they answer, not by their names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastoci.registry.ranges import held_by
+from fastoci.registry.refusals import cause_of
+from fastoci.registry.session import Mode
+from fastoci.registry.transport import READ_TIMEOUT
+from fastoci.registry.upload_work import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastoci.registry.ranges import Held
+    from fastoci.registry.response import Response
+    from fastoci.registry.upload_work import UploadWork
+
+__all__ = ["send", "sync"]
+
+SYNC_WAIT = 0.5  # seconds: a server may still be writing what it took before the connection broke
+STUCK = 2  # times that bytes are sent again because a registry says that it has none of them
+
+# A whole blob in one request may take the registry a while to store after its last byte has come.
+_STREAM_TIMEOUT = 300.0
+_LOST_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
+
+
+def send(work: UploadWork) -> Step:
+    """Send the next chunk (distribution specification, "Pushing a blob in chunks")."""
+    session = work.session
+    location, offset = session.location, session.offset
+    if location is None:
+        return Step.OPEN
+    if offset >= session.size or session.mode is Mode.MONOLITHIC:
+        return Step.COMMIT
+    end, timeout = session.size, _STREAM_TIMEOUT
+    headers = {"Content-Type": "application/octet-stream"}
+    if session.mode is Mode.CHUNKED:
+        end, timeout = min(offset + session.chunk, session.size), READ_TIMEOUT
+    if session.mode is Mode.CHUNKED or offset > 0:
+        headers["Content-Range"] = f"{offset}-{end - 1}"
+    work.patches += 1
+    response = work.ask("PATCH", location, headers=headers, body=work.body(end), read_timeout=timeout)
+    if response is None:
+        return Step.SYNC
+    response.close()
+    return _ANSWERS.get(response.status, _refused)(work, response, end)
+
+
+def _accepted(work: UploadWork, response: Response, end: int) -> Step:
+    work.take_location(response)
+    offset = work.session.offset
+    held = held_by(response.header("Range"))
+    if held is not None and held.size == end:
+        return _go_on(work, end)
+    if held is not None and not held.ambiguous and offset < held.size < end:
+        return _go_on(work, held.size)  # it took a part
+    return _doubtful(work, end)
+
+
+def _doubtful(work: UploadWork, end: int) -> Step:
+    """Find out what a registry holds that took a chunk, but does not say how far it is.
+
+    One that is known to say nothing true here (ECR) is not asked again: the bytes are counted, and the digest decides.
+    """
+    location = work.session.location
+    if work.client.profile.patch_range == "ignored" or location is None:
+        return _go_on(work, end)
+    response = work.ask("GET", location)
+    if response is None:
+        return Step.SYNC
+    response.close()
+    if response.status in {404, 405, 501}:
+        work.client.profile.ignore_patch_range()
+        return _go_on(work, end)
+    held = held_by(response.header("Range"))
+    if response.status not in {200, 202, 204} or held is None:
+        return work.ask_again(response)
+    work.take_location(response)
+    offset = work.session.offset
+    if held.size in {end, end + 1}:  # one too high: Quay
+        work.client.profile.ignore_patch_range()
+        return _go_on(work, end)
+    if offset < held.size < end and not held.ambiguous:
+        return _go_on(work, held.size)
+    if held.size == offset or (held.ambiguous and offset <= 1):
+        work.stuck += 1
+        if work.stuck <= STUCK:
+            return Step.SEND
+        return work.restart(f"{cause_of(response)}: it does not hold what it took")
+    return work.ask_again(response)
+
+
+def _go_on(work: UploadWork, offset: int) -> Step:
+    work.acknowledge(offset)
+    work.overcome()
+    return Step.SEND
+
+
+def _too_large(work: UploadWork, response: Response, end: int) -> Step:
+    """Send less at a time; whether any of this chunk was kept, SYNC tells."""
+    del end
+    session = work.session
+    if session.mode is not Mode.CHUNKED:
+        if not work.may_choose:
+            raise work.refused(response)
+        session.mode = Mode.CHUNKED
+    elif not session.halve_chunk():
+        raise work.refused(response, hint="the registry, or a proxy before it, takes only smaller requests")
+    work.client.profile.learn_chunk(session.chunk)
+    work.trouble = work.trouble or cause_of(response)
+    return Step.SYNC
+
+
+def _wrong_range(work: UploadWork, response: Response, end: int) -> Step:
+    if "too large" in response.text():  # GHCR, over 4 MiB
+        return _too_large(work, response, end)
+    work.refused_offsets.add(work.session.offset)
+    return work.ask_again(response)
+
+
+def _no_chunks(work: UploadWork, response: Response, end: int) -> Step:
+    """Send all at once to a registry that takes one PATCH (Google), or none."""
+    del end
+    return work.switch(Mode.STREAMED if work.patches > 1 else Mode.MONOLITHIC, response)
+
+
+def _lost(work: UploadWork, response: Response, end: int) -> Step:
+    del end
+    return work.restart(cause_of(response))
+
+
+def _bad_request(work: UploadWork, response: Response, end: int) -> Step:
+    if _LOST_CODES.intersection(response.codes()):
+        return _lost(work, response, end)
+    return _refused(work, response, end)
+
+
+def _refused(work: UploadWork, response: Response, end: int) -> Step:
+    del end
+    raise work.refused(response)
+
+
+_ANSWERS: dict[int, Callable[[UploadWork, Response, int], Step]] = {
+    200: _accepted,
+    201: _accepted,  # ECR
+    202: _accepted,
+    204: _accepted,
+    400: _bad_request,
+    404: _lost,
+    405: _no_chunks,
+    410: _lost,
+    413: _too_large,
+    416: _wrong_range,
+    501: _no_chunks,
+    # 401 comes here only when a fresh token was refused as well; 408, 429 and 5xx never do: they are waited for.
+}
+
+
+def sync(work: UploadWork) -> Step:
+    """Ask how many bytes the registry holds, and go on from there, even where that is less than before."""
+    session = work.session
+    if session.location is None:
+        return Step.OPEN
+    if session.mode is Mode.MONOLITHIC:
+        return work.restart(work.trouble or "a fault in one request")
+    work.client.pacer.wait(SYNC_WAIT)
+    response = work.ask("GET", session.location)
+    if response is None:
+        return Step.SYNC
+    response.close()
+    if response.status in {200, 202, 204}:
+        work.take_location(response)
+        held = held_by(response.header("Range"))
+        return _blindly(work, response) if held is None else _from(work, response, held)
+    if response.status in {400, 404, 410, 416}:
+        return work.restart(work.trouble or cause_of(response))
+    if response.status in {405, 501}:
+        return _blindly(work, response)
+    raise work.refused(response)
+
+
+def _from(work: UploadWork, response: Response, held: Held) -> Step:
+    """Go on from what is held, or from what may have been meant where a 416 has refused that."""
+    size = work.session.size
+    meant = [0, 1] if held.ambiguous else [held.size, held.size - 1]
+    # One too high (Quay) cannot be told from right, but for the last byte and by a refusal.
+    offsets = [offset for offset in meant if 0 <= offset <= size and offset not in work.refused_offsets]
+    if not offsets or held.size > size + 1:
+        return work.restart(f"{cause_of(response)}: it holds {held.size:,} bytes, but does not go on there")
+    work.acknowledge(offsets[0])
+    work.overcome()
+    return Step.SEND
+
+
+def _blindly(work: UploadWork, response: Response) -> Step:
+    """Go on once from what was acknowledged last, where the registry does not say how far it is."""
+    if work.blind:
+        return work.restart(f"{cause_of(response)}: it does not say how far it came")
+    work.blind = True
+    work.overcome()
+    return Step.SEND

@@ -1,0 +1,335 @@
+"""What the states of an upload share: its session, the budgets that end it, and the ways to ask the registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Literal
+
+from fastoci.errors import RegistryError
+from fastoci.events import BlobProgress, Notice, Retry, Throttle
+from fastoci.registry.auth import push_scope
+from fastoci.registry.chunks import Chunk
+from fastoci.registry.faults import Fault, TransportError
+from fastoci.registry.patience import OutOfPatienceError, Patience, is_passing, retry_after
+from fastoci.registry.refusals import cause_of, unreachable
+from fastoci.registry.session import DEFAULT_CHUNK, Mode, UploadSession
+from fastoci.registry.transport import READ_TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastoci.events import Sink
+    from fastoci.registry.auth import Scopes
+    from fastoci.registry.chunks import BlobSource
+    from fastoci.registry.client import RegistryClient
+    from fastoci.registry.response import Response
+    from fastoci.registry.urls import Url
+    from fastoci.spec.descriptor import Descriptor
+
+__all__ = ["Step", "UploadResult", "UploadWork"]
+
+RESTARTS = 5  # that get no further than the best one before
+
+
+class Step(Enum):
+    """The states of an upload."""
+
+    CHECK = auto()
+    OPEN = auto()
+    SEND = auto()
+    SYNC = auto()
+    COMMIT = auto()
+    DONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResult:
+    """What an upload came to and what it cost.
+
+    Args:
+        how: `pushed` now, `skipped` because it stood, or `mounted` from another repository.
+        size: Of the blob, in bytes.
+        sent: Bytes handed to the network, those sent again included.
+        repeated: Of these, the bytes sent more than once.
+        resumed: The furthest offset that was gone on from after a fault; 0 where there was none.
+        seconds: From the first question to the last answer.
+    """
+
+    how: Literal["pushed", "skipped", "mounted"]
+    size: int
+    sent: int
+    repeated: int
+    resumed: int
+    seconds: float
+
+
+class UploadWork:
+    """One upload. Belongs to one thread.
+
+    Args:
+        client: See `upload_blob`.
+        repository: See `upload_blob`.
+        descriptor: See `upload_blob`.
+        source: See `upload_blob`.
+        title: See `upload_blob`.
+        sink: See `upload_blob`.
+        mount_from: See `upload_blob`.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        repository: str,
+        descriptor: Descriptor,
+        source: BlobSource,
+        title: str,
+        sink: Sink,
+        mount_from: str | None,
+    ) -> None:
+        self.client = client
+        self.repository = repository
+        self.digest = descriptor.digest
+        self.size = descriptor.size
+        self.source = source
+        self.title = title
+        self.sink = sink
+        self.mount_from = None if mount_from == repository else mount_from
+        self.scopes: Scopes = (push_scope(repository),)
+        self.how: Literal["pushed", "skipped", "mounted"] = "pushed"
+        self.may_choose = client.options.upload == "auto"
+        self.session = self._new_session(self._first_mode())
+
+        # What ends an upload.
+        self.patience = Patience(client.pacer, client.options.retry)
+        self.restarts = 0
+        self.best = 0  # how far any session before this one came
+        self.trouble: str | None = None  # the last fault, until it is overcome
+        self.trouble_cause: str | None = None
+
+        # What the answers have taught about this session, and must be forgotten with it.
+        self.reached = 0
+        self.patches = 0
+        self.refused_offsets: set[int] = set()  # where a PATCH was answered with 416, since the last progress
+        self.stuck = 0  # how often bytes were sent again because the registry held none of them
+        self.blind = False  # whether bytes were sent on after a fault without knowing the offset
+
+        self.digest_refused = (
+            False  # for good: a registry that refused the digest may still serve the blob (Artifactory)
+        )
+        self.sent = 0
+        self.furthest_sent = 0
+        self.repeated = 0
+        self.resumed = 0
+        self._started = client.pacer.clock()
+        self._throttle = Throttle(clock=client.pacer.clock)
+
+    # What is asked of the registry.
+
+    def ask(
+        self,
+        method: str,
+        url: Url | str,
+        *,
+        scopes: Scopes | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Chunk | None = None,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> Response | None:
+        """Send a request; after a passing failure wait, and return None.
+
+        Args:
+            method: See `Transport.send`.
+            url: See `RegistryClient.exchange`.
+            scopes: What it needs; None is what pushing this blob needs.
+            headers: See `Transport.send`.
+            body: See `Transport.send`.
+            read_timeout: See `Transport.send`.
+
+        Raises:
+            OutOfPatienceError: That was one failure too many.
+            RegistryError: The failure does not pass.
+        """
+        try:
+            response = self.client.exchange(
+                method, url, scopes or self.scopes, headers=headers, body=body, read_timeout=read_timeout
+            )
+        except TransportError as error:
+            self.failed(error)
+            return None
+        if is_passing(response.status):
+            self.failed(response)
+            return None
+        return response
+
+    def failed(self, failure: TransportError | Response) -> None:
+        """Count a failure that may pass, and wait.
+
+        Raises:
+            OutOfPatienceError: That was one too many.
+            RegistryError: It does not pass.
+        """
+        asked = None
+        if isinstance(failure, TransportError):
+            if not failure.passing:
+                raise unreachable(self.client.host, failure, self.stopped_at()) from failure
+            self.trouble = str(failure)
+            self.trouble_cause = f"{failure.request}: {failure}" if failure.request else str(failure)
+        else:
+            failure.close()
+            self.trouble = self.trouble_cause = cause_of(failure)
+            asked = retry_after(failure.header("Retry-After"), self.client.pacer.wall())
+        wait = self.patience.failed(self.trouble_cause, asked)
+        self.sink(Retry(self.title, self.trouble, wait))
+        self.client.pacer.wait(wait)
+
+    def ask_again(self, response: Response) -> Step:
+        """Count an answer that leaves it open how far the session is, and have SYNC find out.
+
+        Raises:
+            OutOfPatienceError: That was one too many without progress.
+        """
+        self.trouble = self.trouble_cause = cause_of(response)
+        self.patience.failed(self.trouble_cause)
+        return Step.SYNC
+
+    def stands(self) -> bool:
+        """Ask once whether the blob stands under its digest; no answer is no."""
+        if self.digest_refused:
+            return False
+        try:
+            response = self.client.exchange("HEAD", f"/v2/{self.repository}/blobs/{self.digest}", self.scopes)
+        except TransportError as error:
+            if error.fault is Fault.CANCELLED:
+                raise
+            return False
+        response.close()
+        if response.status != 200:
+            return False
+        length = response.length()
+        if length is None:
+            return response.header("Docker-Content-Digest") == str(self.digest)
+        return length == self.size
+
+    # What the answers mean for the session.
+
+    def take_location(self, response: Response) -> None:
+        """Go on where an answer says: after every one the session may have another `Location`.
+
+        Raises:
+            RegistryError: It leads where we do not go.
+        """
+        location = response.header("Location")
+        if location is not None:
+            self.session.location = self.client.resolve(response, location)
+
+    def acknowledge(self, offset: int) -> None:
+        """Note how many bytes the registry holds. Going on from here is what a resumed upload does."""
+        self.session.offset = offset
+        if offset > self.reached:
+            self.reached = offset
+            self.patience.progress()
+            self.refused_offsets.clear()
+            self.stuck = 0
+            self.blind = False
+
+    def overcome(self) -> None:
+        """Say that a fault is over and the upload goes on."""
+        if self.trouble is not None:
+            self.resumed = max(self.resumed, self.session.offset)
+            self.sink(Retry(self.title, self.trouble, 0.0, self.session.offset))
+            self.trouble = None
+
+    def restart(self, reason: str, mode: Mode | None = None) -> Step:
+        """Give the session up for a new one.
+
+        Args:
+            reason: What is wrong with it.
+            mode: How the bytes travel from now on; None leaves that as it is.
+
+        Raises:
+            OutOfPatienceError: That was one restart too many.
+        """
+        if self.reached > self.best:
+            self.best = self.reached
+            self.restarts = 0
+        self.restarts += 1
+        if self.restarts > RESTARTS:
+            raise OutOfPatienceError(f"{reason}; {RESTARTS} sessions got no further", 1)
+        mode = mode or self.session.mode
+        if mode is not self.session.mode:
+            self.sink(Notice(f"{self.title}: going on in {mode.value} mode: {reason}"))
+        chunk, minimum = self.session.chunk, self.session.minimum
+        self.session = self._new_session(mode)
+        self.session.limit_chunk(minimum, chunk)
+        self.reached = self.patches = self.stuck = 0
+        self.refused_offsets = set()
+        self.blind = False
+        self.trouble = None
+        wait = self.client.pacer.backoff(self.restarts)
+        self.sink(Retry(self.title, reason, wait, 0))
+        self.client.pacer.wait(wait)
+        return Step.OPEN
+
+    def switch(self, mode: Mode, response: Response) -> Step:
+        """Start again in another mode, if the user has left it to us; else the answer that asks for it is final."""
+        if not self.may_choose or mode is self.session.mode:
+            raise self.refused(response)
+        return self.restart(cause_of(response), mode)
+
+    def body(self, end: int) -> Chunk:
+        """Return the bytes from the acknowledged offset up to `end`."""
+        return Chunk(self.source, self.session.offset, end, self._on_piece)
+
+    def refused(self, response: Response, hint: str | None = None) -> RegistryError:
+        """Return the error for an answer that ends the upload."""
+        what = f"{self.client.host}/{self.repository} does not take {self.title}"
+        if response.status in {401, 403}:
+            what = f"not allowed to push to {self.client.host}/{self.repository}"
+        return self.client.refused(response, what, self.scopes, hint)
+
+    # How it ends.
+
+    def abort(self) -> None:
+        """Close the session, which nobody will go on with."""
+        if self.session.location is not None and not self.client.cancelled:
+            self.client.abort(self.session.location, self.repository)
+
+    def stopped_at(self) -> str:
+        """Return what failed, for the error of an upload that did not come to its end."""
+        return f"upload of {self.title} stopped at {self.session.offset:,} of {self.size:,} bytes"
+
+    def stopped(self, error: OutOfPatienceError) -> RegistryError:
+        """Return the error for an upload that failed too often."""
+        return RegistryError(
+            self.stopped_at(), cause=str(error), hint="run the same command again: blobs that stand are not sent again"
+        )
+
+    def result(self) -> UploadResult:
+        """Return what it came to."""
+        if self.how == "pushed":
+            self.sink(BlobProgress(str(self.digest), self.title, self.size, self.size))
+        seconds = self.client.pacer.clock() - self._started
+        return UploadResult(self.how, self.size, self.sent, self.repeated, self.resumed, seconds)
+
+    def _on_piece(self, offset: int, size: int) -> None:
+        if self.client.cancelled:
+            raise TransportError(Fault.CANCELLED)
+        self.sent += size
+        end = offset + size
+        self.repeated += min(size, max(0, self.furthest_sent - offset))
+        self.furthest_sent = max(self.furthest_sent, end)
+        if self._throttle.due():
+            self.sink(BlobProgress(str(self.digest), self.title, offset, self.size))
+
+    def _first_mode(self) -> Mode:
+        chosen = self.client.options.upload
+        if chosen == "auto":
+            return self.client.profile.mode or Mode.CHUNKED
+        return Mode(chosen)
+
+    def _new_session(self, mode: Mode) -> UploadSession:
+        chunk = self.client.options.chunk_size or DEFAULT_CHUNK
+        if self.client.profile.chunk is not None:
+            chunk = min(chunk, self.client.profile.chunk)
+        return UploadSession(self.client.origin, self.repository, self.digest, self.size, mode, chunk)
