@@ -64,7 +64,7 @@ from fastoci._engine.kernel cimport (
 )
 from fastoci._engine.path cimport path_free, path_of, path_size, path_write
 from fastoci._engine.raising cimport raise_fault
-from fastoci._engine.xattrs cimport XATTRS_CHDIR, XATTRS_MAX, fchdir, xattrs_get, xattrs_list, xattrs_way
+from fastoci._engine.xattrs cimport XATTRS_CHDIR, XATTRS_MAX, fchdir, xattrs_get, xattrs_way
 
 cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
@@ -490,7 +490,7 @@ cdef class Scanner:
         cdef Xattr **place
         cdef const Entry *parent = entry.parent if entry != self.table.root else entry
         cdef long size
-        cdef long listed = xattrs_list(worker.xattr_way, fd, name, names)
+        cdef long listed = xattrs_get(worker.xattr_way, fd, name, NULL, names)
         if listed < 0:
             if errno == ENOTSUP:
                 return True

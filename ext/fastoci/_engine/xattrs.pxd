@@ -6,7 +6,7 @@ that has a working directory of its own (unshare(CLONE_FS)) makes the directory 
 name; where even that is denied, by a path through /proc/self/fd. Measured: 1.7, 2.1 and 4.4 microseconds an entry.
 """
 
-from libc.errno cimport ENOSYS, EPERM, errno
+from libc.errno cimport ENOSYS, EPERM, ERANGE, errno
 from libc.stdio cimport snprintf
 
 cdef extern from *:
@@ -51,6 +51,7 @@ cdef enum XattrWay:
 
 cdef enum:
     XATTRS_MAX = 65536          # the kernel's limit for a list and for a value
+    XATTRS_FEW = 256            # enough for nearly all
 
 cdef inline XattrWay xattrs_way(int wanted) noexcept nogil:
     """Return the best way there is from `wanted` on; XATTRS_CHDIR gives the calling thread a working directory."""
@@ -63,23 +64,26 @@ cdef inline XattrWay xattrs_way(int wanted) noexcept nogil:
         return XATTRS_CHDIR
     return XATTRS_PROC
 
-cdef inline long xattrs_list(XattrWay way, int directory, const char *name, char *list) noexcept nogil:
-    """Return the bytes of the list of names (each ended by NUL) in `list`, or -1 with errno."""
+cdef inline long _ask(XattrWay way, int directory, const char *name, const char *key, char *out,
+                      size_t size) noexcept nogil:
+    """Ask for a value, or for the list of names where `key` is NULL."""
     cdef char path[320]
     if way == XATTRS_AT:
-        return fastoci_listxattrat(directory, name, list, XATTRS_MAX)
-    if way == XATTRS_CHDIR:
-        return llistxattr(name, list, XATTRS_MAX)
-    snprintf(path, sizeof(path), b"/proc/self/fd/%d/%s", directory, name)
-    return llistxattr(path, list, XATTRS_MAX)
+        if key == NULL:
+            return fastoci_listxattrat(directory, name, out, size)
+        return fastoci_getxattrat(directory, name, key, out, size)
+    if way == XATTRS_PROC:
+        snprintf(path, sizeof(path), b"/proc/self/fd/%d/%s", directory, name)
+        name = path
+    return llistxattr(name, out, size) if key == NULL else lgetxattr(name, key, out, size)
 
-cdef inline long xattrs_get(XattrWay way, int directory, const char *name, const char *key,
-                            char *value) noexcept nogil:
-    """Return the bytes of one value in `value`, or -1 with errno."""
-    cdef char path[320]
-    if way == XATTRS_AT:
-        return fastoci_getxattrat(directory, name, key, value, XATTRS_MAX)
-    if way == XATTRS_CHDIR:
-        return lgetxattr(name, key, value, XATTRS_MAX)
-    snprintf(path, sizeof(path), b"/proc/self/fd/%d/%s", directory, name)
-    return lgetxattr(path, key, value, XATTRS_MAX)
+cdef inline long xattrs_get(XattrWay way, int directory, const char *name, const char *key, char *out) noexcept nogil:
+    """Return the bytes of one value in `out`, which has room for XATTRS_MAX, or -1 with errno.
+
+    With `key` NULL it is the list of names, each ended by NUL. The kernel allocates as much as it is offered, for every
+    call: so little is offered first. With 64 KiB a third of a scan went into pages that took nothing.
+    """
+    cdef long size = _ask(way, directory, name, key, out, XATTRS_FEW)
+    if size < 0 and errno == ERANGE:
+        size = _ask(way, directory, name, key, out, XATTRS_MAX)
+    return size
