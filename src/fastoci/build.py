@@ -205,12 +205,15 @@ class _Build:
         return targets
 
     def _open_private(self, stack: ExitStack) -> LayoutTarget:
-        base = tempfile.gettempdir()
+        # Layers are large, and /tmp is often memory.
+        base = os.environ.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir())  # noqa: S108 - mkdtemp's names cannot be guessed
         check_outside(
             base, f"the directory for temporary files, {base},", self._plan.sources, hint="TMPDIR=… elsewhere"
         )
         try:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastoci-", ignore_cleanup_errors=True))
+            directory = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="fastoci-", dir=base, ignore_cleanup_errors=True)
+            )
         except OSError as error:
             raise StoreError(
                 f"cannot write temporary files to {base}",
@@ -312,7 +315,7 @@ def _layout(target: Target) -> LayoutTarget:
 
 
 def _name_of(target: Target, image: NewImage) -> ImageName:
-    return ImageName("oci", _layout(target).path, None, image.manifest.digest)
+    return ImageName("oci", _layout(target).layout.path, None, image.manifest.digest)
 
 
 def _binary_stdout() -> BinaryIO:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from fastoci.errors import EngineError, StoreError, UsageError
 from fastoci.events import ImageLoaded, Sink, discard
-from fastoci.image import open_image
+from fastoci.image import open_image, select_manifest
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.manifest import Manifest
 from fastoci.targets import ArchiveTarget, NewImage, copy_layers
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
+    from fastoci.spec.platform import Platform
 
 __all__ = ["ENGINES", "LoadedImage", "load"]
 
@@ -78,6 +79,7 @@ def load(
     tags: Sequence[str] = (),
     *,
     engine: str | None = None,
+    platform: Platform | None = None,
     registry: RegistryOptions | None = None,
     sink: Sink = discard,
 ) -> LoadedImage:
@@ -87,6 +89,7 @@ def load(
         image: Which image, from a layout, an archive or a registry.
         tags: Whole references that the engine shall know it by; without any it has no name there.
         engine: Which engine; None or `auto` takes the first of docker, podman and containerd that answers.
+        platform: Which member of an index; None is this host's.
         registry: How a registry is reached, where the image is in one.
         sink: Given the events of the work.
 
@@ -97,7 +100,7 @@ def load(
     """
     chosen = find_engine(engine)
     with open_image(image, registry or RegistryOptions(), sink) as source:
-        descriptor = source.resolve()
+        descriptor = select_manifest(source, source.resolve(), platform)
         document = source.read_manifest(descriptor)
         manifest = Manifest.from_bytes(document)
         config = source.read_blob(manifest.config)

@@ -195,7 +195,7 @@ def run(
 
     with output.console() as console:
         options = config.options(lambda message, hint: console.sink(Warned(message, hint)))
-        layer = tree.layer()
+        layer, policy, epoch, reached = tree.layer(), tree.policy(), tree.epoch(), registry.options()
         level = f":{layer.level}" if layer.compression == "gzip" else ""
         platform = options.platform or Platform.host()
         console.headline(f"{platform} {layer.compression}{level} threads={layer.threads or available_cpus()}")
@@ -207,10 +207,10 @@ def run(
             push=destination.push,
             load=destination.load_into or destination.load,
             config=options,
-            policy=tree.policy(),
+            policy=policy,
             layer=layer,
-            registry=registry.options(),
-            source_date_epoch=tree.epoch(),
+            registry=reached,
+            source_date_epoch=epoch,
             sink=console.sink,
         )
         files.write(result)

@@ -108,7 +108,11 @@ def _opened(source: TreeSource, stdin: BinaryIO | None) -> Iterator[int]:
 
 
 def _is_whole_file(stream: BinaryIO) -> bool:
-    return stream.seekable() and os.path.isfile(f"/proc/self/fd/{stream.fileno()}") and stream.tell() == 0
+    try:
+        fd = stream.fileno()
+    except OSError:  # a stream in memory
+        return False
+    return stream.seekable() and os.path.isfile(f"/proc/self/fd/{fd}") and stream.tell() == 0
 
 
 def _copy(stream: BinaryIO, spool: BinaryIO) -> None:
