@@ -40,7 +40,7 @@ def layout(fastoci: Fastoci, odd_tree: Path, hello_tree: Path, tmp_path: Path) -
     fastoci.ok(
         "build", hello_tree, f"{odd_tree}:/srv/odd", "-t", "example.org/demo/hello:by-hand", "-o", f"oci:{path}",
         "--entrypoint", "hello-cloud", "--cmd", "Cloud", "-e", "A=1", "-e", "B=two words", "-w", "/tmp", "-u", "7",
-        "-l", "k=v", "--annotation", "org.example.note=yes", "--platform", "linux/arm64/v8",
+        "-l", "k=v", "--annotation", "org.example.note=yes", "--platform", "linux/arm/v7",
         "--source-date-epoch", "1700000000",
     )  # fmt: skip
     return path
@@ -94,7 +94,7 @@ def test_manifest_and_config_say_what_was_asked(layout: Path) -> None:
     assert jq("[.schemaVersion, .mediaType]", manifest) == [2, MANIFEST]
     assert jq(".annotations", manifest) == {"org.example.note": "yes"}
     config = blob(layout, jq(".config.digest", manifest))
-    assert jq("[.os, .architecture, .variant]", config) == ["linux", "arm64", "v8"]
+    assert jq("[.os, .architecture, .variant]", config) == ["linux", "arm", "v7"]
     assert jq(".created", config) == "2023-11-14T22:13:20Z"
     assert jq(".config.Entrypoint", config) == ["hello-cloud"]
     assert jq(".config.Cmd", config) == ["Cloud"]

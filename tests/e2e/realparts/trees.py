@@ -153,7 +153,7 @@ def describe_tar(data: bytes, *, without: Iterable[str] = ()) -> dict[str, Entry
                 kind, content = ("char" if target.ischr() else "block"), f"{target.devmajor}:{target.devminor}"
             capability = target.pax_headers.get(f"SCHILY.xattr.{CAPABILITY}", "").encode(errors="surrogateescape")
             owner = (member.uid, member.gid)
-            found[path] = Entry(kind, member.mode, owner, int(member.mtime), content, capability=capability)
+            found[path] = Entry(kind, member.mode & 0o7777, owner, int(member.mtime), content, capability=capability)
     return found
 
 
