@@ -2,7 +2,7 @@
 """Paths, put together from an entry and its parents when they are needed: the table holds names only."""
 
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastoci._engine.entry cimport Entry, KIND_DIRECTORY
 
@@ -12,6 +12,10 @@ cdef struct PathBuffer:
     size_t prefix_size          # bytes of `data` that are the path of `prefix_of`, its trailing slash included
     const Entry *prefix_of
     const Entry *prefix_top
+
+cdef inline void path_init(PathBuffer *buffer) noexcept nogil:
+    """Begin with nothing."""
+    memset(buffer, 0, sizeof(PathBuffer))
 
 cdef inline size_t path_size(const Entry *entry, const Entry *top) noexcept nogil:
     """Return the bytes of the path of `entry` beneath `top` (NULL: the top of the layer), without a trailing slash."""

@@ -12,7 +12,7 @@ All of it runs once, on one thread, without the GIL; afterwards nothing of table
 
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp
 
 from fastoci._engine.crc32 cimport crc32
 from fastoci._engine.entry cimport (
@@ -28,7 +28,7 @@ from fastoci._engine.entry cimport (
 )
 from fastoci._engine.fault cimport FAULT_HEADERS, FAULT_MEMORY, FaultKind, fault_clear
 from fastoci._engine.header cimport Header, header_fill, header_names, header_size, padded
-from fastoci._engine.path cimport PathBuffer, path_copy, path_free, path_of
+from fastoci._engine.path cimport PathBuffer, path_copy, path_free, path_init, path_of
 from fastoci._engine.raising cimport raise_fault
 
 cdef enum:
@@ -220,8 +220,8 @@ cdef class Plan:
         cdef uint64_t number
         cdef int64_t size
         cdef bint done = True, found = False
-        memset(&path_buffer, 0, sizeof(path_buffer))
-        memset(&link_buffer, 0, sizeof(link_buffer))
+        path_init(&path_buffer)
+        path_init(&link_buffer)
         self.newest_mtime = -INT64_MAX
         self.one_owner = True
         for number in range(self.table.count):
@@ -257,7 +257,7 @@ cdef class Plan:
         cdef uint64_t number, first = 0
         cdef int64_t fill = 0, data, weight, offset, limit = self.block_size
         cdef bint done = True
-        memset(&buffer, 0, sizeof(buffer))
+        path_init(&buffer)
         for number in range(self.table.count):
             entry = self.table.order[number]
             path = path_of(&buffer, entry, NULL, &path_bytes)

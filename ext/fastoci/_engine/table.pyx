@@ -22,7 +22,7 @@ from fastoci._engine.entry cimport (
     KIND_SYMLINK,
     Xattr,
 )
-from fastoci._engine.path cimport PathBuffer, path_free, path_of
+from fastoci._engine.path cimport PathBuffer, path_free, path_init, path_of
 
 KINDS = ("file", "directory", "symlink", "hardlink", "character", "block", "fifo")
 
@@ -88,10 +88,7 @@ cdef class EntryTable:
         if number >= self.count:
             raise IndexError(number)
         entry = self.order[number]
-        buffer.data = NULL
-        buffer.capacity = 0
-        buffer.prefix_of = NULL
-        buffer.prefix_top = NULL
+        path_init(&buffer)
         try:
             path = self._path(&buffer, entry)
             link = None
