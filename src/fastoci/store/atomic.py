@@ -93,6 +93,10 @@ class TempFile:
         """Append `data`; see `write_all`."""
         return write_all(self.fd, data)
 
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset`; none at the end."""
+        return os.pread(self.fd, size, offset)
+
     def link(self, name: str, *, directory: int | None = None, replace: bool = True) -> bool:
         """Make the content durable, then let it appear under `name`.
 
