@@ -21,7 +21,8 @@ cdef class Plan:
     cdef readonly uint64_t block_count
     cdef uint64_t block_capacity
     cdef readonly int64_t tar_size
-    cdef readonly int64_t newest_mtime
+    cdef bint found             # something in the tree itself, not only directories above it
+    cdef int64_t newest
     cdef bint one_owner
     cdef uint32_t owner_uid
     cdef uint32_t owner_gid

@@ -134,6 +134,11 @@ cdef class Plan:
         """The one (uid, gid) that every entry found in the tree has; None where they differ or there are none."""
         return (self.owner_uid, self.owner_gid) if self.one_owner else None
 
+    @property
+    def newest_mtime(self):
+        """The newest modification time of what was found in the tree, after the policy; None where there is nothing."""
+        return self.newest if self.found else None
+
     def block(self, uint64_t number):
         """Return (first entry, offset in its data or -1, offset in the tar stream, size) of a block."""
         if number >= self.block_count:
@@ -219,22 +224,22 @@ cdef class Plan:
         cdef Entry *entry
         cdef uint64_t number
         cdef int64_t size
-        cdef bint done = True, found = False
+        cdef bint done = True
         path_init(&path_buffer)
         path_init(&link_buffer)
-        self.newest_mtime = -INT64_MAX
+        self.newest = -INT64_MAX
         self.one_owner = True
         for number in range(self.table.count):
             entry = self.table.order[number]
             header_fill(&header, entry, &self.policy)
             if not entry.flags & FLAG_SYNTHETIC:
-                self.newest_mtime = max(self.newest_mtime, header.mtime)
-                if not found:
+                self.newest = max(self.newest, header.mtime)
+                if not self.found:
                     self.owner_uid = entry.uid
                     self.owner_gid = entry.gid
                 elif entry.uid != self.owner_uid or entry.gid != self.owner_gid:
                     self.one_owner = False
-                found = True
+                self.found = True
             if not header_names(&header, &path_buffer, &link_buffer):
                 done = self.fail(FAULT_MEMORY, NULL, 0, 0)
                 break
@@ -243,7 +248,7 @@ cdef class Plan:
                 done = self.fail(FAULT_HEADERS, entry, self.block_size, size)
                 break
             entry.header_size = size
-        self.one_owner = self.one_owner and found
+        self.one_owner = self.one_owner and self.found
         path_free(&path_buffer)
         path_free(&link_buffer)
         return done

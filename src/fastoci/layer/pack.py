@@ -47,7 +47,8 @@ class PackedLayer:
         diff_id: The digest of the tar stream (image-spec config.md, "Layer DiffID").
         tar_size: The bytes of the tar stream.
         entries: How many entries it has, the ancestors of its destination included.
-        newest_mtime: The newest modification time in it, seconds since the epoch, after the policy; None: it is empty.
+        newest_mtime: The newest modification time in it, seconds since the epoch, after the policy, the directories above
+            its destination not counted; None: there is nothing else.
         owner: The one (uid, gid) to whom everything found belongs, before the policy; None where owners differ.
         directories: What the layer has at a path, for the layers above it.
         timings: Seconds that each stage took, summed over its threads; `total` by the clock on the wall.
@@ -103,7 +104,7 @@ def pack_tree(
             writer,
             sink,
             entries=len(table),
-            newest_mtime=plan.newest_mtime if len(table) else None,
+            newest_mtime=plan.newest_mtime,
             owner=plan.owner,
             directories=_TableLookup(table, policy),
             started=started,
