@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from fastoci.version import __version__
 
 if TYPE_CHECKING:
-    from fastoci.build import BuildResult, ConfigOptions
+    from fastoci import errors, events
+    from fastoci.build import BuildResult
     from fastoci.build import build as build_image
     from fastoci.errors import (
         AccessDeniedError,
@@ -37,23 +38,89 @@ if TYPE_CHECKING:
         UsageError,
     )
     from fastoci.events import Event, Sink
+    from fastoci.findings import Finding
+    from fastoci.image import ImageSource, open_image
+    from fastoci.imageconfig import ConfigOptions
+    from fastoci.inspect import Inspection
+    from fastoci.inspect import inspect as inspect_image
     from fastoci.layer.options import LayerOptions
+    from fastoci.load import LoadedImage
     from fastoci.load import load as load_image
+    from fastoci.login import Login
+    from fastoci.login import login as log_in
+    from fastoci.login import logout as log_out
+    from fastoci.output import Output
+    from fastoci.push import PushedImage
+    from fastoci.push import push as push_image
     from fastoci.registry.options import RegistryOptions
+    from fastoci.spec.descriptor import Descriptor
+    from fastoci.spec.digest import Digest
+    from fastoci.spec.imagename import ImageName
+    from fastoci.spec.platform import Platform
+    from fastoci.spec.reference import Reference
     from fastoci.tree.policy import TreePolicy
+    from fastoci.tree.source import TreeSource
+    from fastoci.validate import Validation
+    from fastoci.validate import validate as validate_image
+
+# Public name -> the module it lives in, with its name there where that is another, or the module itself.
+_HOMES = {
+    "BuildResult": "fastoci.build",
+    "ConfigOptions": "fastoci.imageconfig",
+    "Descriptor": "fastoci.spec.descriptor",
+    "Digest": "fastoci.spec.digest",
+    "Event": "fastoci.events",
+    "Finding": "fastoci.findings",
+    "ImageName": "fastoci.spec.imagename",
+    "ImageSource": "fastoci.image",
+    "Inspection": "fastoci.inspect",
+    "LayerOptions": "fastoci.layer.options",
+    "LoadedImage": "fastoci.load",
+    "Login": "fastoci.login",
+    "Output": "fastoci.output",
+    "Platform": "fastoci.spec.platform",
+    "PushedImage": "fastoci.push",
+    "Reference": "fastoci.spec.reference",
+    "RegistryOptions": "fastoci.registry.options",
+    "Sink": "fastoci.events",
+    "TreePolicy": "fastoci.tree.policy",
+    "TreeSource": "fastoci.tree.source",
+    "Validation": "fastoci.validate",
+    "build_image": "fastoci.build:build",
+    "inspect_image": "fastoci.inspect:inspect",
+    "load_image": "fastoci.load:load",
+    "log_in": "fastoci.login:login",
+    "log_out": "fastoci.login:logout",
+    "open_image": "fastoci.image",
+    "push_image": "fastoci.push:push",
+    "validate_image": "fastoci.validate:validate",
+}
+_MODULES = ("errors", "events")
 
 __all__ = [
     "AccessDeniedError",
     "BlobMismatchError",
     "BuildResult",
     "ConfigOptions",
+    "Descriptor",
+    "Digest",
     "EngineError",
     "Event",
     "FastociError",
+    "Finding",
+    "ImageName",
     "ImageNotFoundError",
+    "ImageSource",
+    "Inspection",
     "InvalidImageError",
     "LayerOptions",
+    "LoadedImage",
+    "Login",
     "ManifestNotFoundError",
+    "Output",
+    "Platform",
+    "PushedImage",
+    "Reference",
     "RegistryError",
     "RegistryOptions",
     "RegistryResponseError",
@@ -63,26 +130,21 @@ __all__ = [
     "TreeError",
     "TreeNameError",
     "TreePolicy",
+    "TreeSource",
     "UsageError",
+    "Validation",
     "__version__",
     "build_image",
+    "errors",
+    "events",
+    "inspect_image",
     "load_image",
+    "log_in",
+    "log_out",
+    "open_image",
+    "push_image",
+    "validate_image",
 ]
-
-_ERRORS = "fastoci.errors"
-
-# Public name -> the module it lives in, and its name there where that is another.
-_HOMES = {
-    "BuildResult": "fastoci.build",
-    "ConfigOptions": "fastoci.build",
-    "Event": "fastoci.events",
-    "LayerOptions": "fastoci.layer.options",
-    "RegistryOptions": "fastoci.registry.options",
-    "Sink": "fastoci.events",
-    "TreePolicy": "fastoci.tree.policy",
-    "build_image": "fastoci.build:build",
-    "load_image": "fastoci.load:load",
-}
 
 
 def __getattr__(name: str) -> object:
@@ -91,7 +153,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(message)
     import importlib
 
-    home, _, attribute = _HOMES.get(name, _ERRORS).partition(":")
+    if name in _MODULES:
+        return importlib.import_module(f"fastoci.{name}")
+    # What has no line in the table is an error.
+    home, _, attribute = _HOMES.get(name, "fastoci.errors").partition(":")
     value = getattr(importlib.import_module(home), attribute or name)
     globals()[name] = value
     return value

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.buildplan import BuildPlan, is_tree
 from fastoci.errors import StoreError, UsageError
-from fastoci.events import Sink, Warned, discard
+from fastoci.events import Event, PushAllowed, Sink, Warned, discard
 from fastoci.imageconfig import ConfigOptions, make_config
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, pack_tree
@@ -82,6 +82,8 @@ def build(
     layer: LayerOptions | None = None,
     registry: RegistryOptions | None = None,
     source_date_epoch: int | None = None,
+    by_digest: bool = False,
+    mount_from: str | None = None,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
     sink: Sink = discard,
@@ -99,6 +101,8 @@ def build(
         layer: How layers are made.
         registry: How registries are reached.
         source_date_epoch: Seconds since 1970: the time of creation, and the limit of modification times. None: neither.
+        by_digest: Whether what is pushed gets no tag.
+        mount_from: A repository at the registry that may have some of the blobs.
         stdin: Where `-` is read from; None is this process's stdin.
         stdout: Where the output `-` goes; None is this process's stdout.
         sink: Given the events of the work.
@@ -119,8 +123,18 @@ def build(
     if source_date_epoch is not None:
         policy = replace(policy, mtime_limit=source_date_epoch)
     plan.check(policy)
-    work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), registry or RegistryOptions(), sink)
+    upload = _Upload(registry or RegistryOptions(), by_digest, mount_from)
+    work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), upload, sink)
     return work.run(source_date_epoch, stdin, stdout)
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """How the image goes to registries; see `push`."""
+
+    options: RegistryOptions
+    by_digest: bool
+    mount_from: str | None
 
 
 class _Build:
@@ -132,14 +146,14 @@ class _Build:
         config: ConfigOptions,
         policy: TreePolicy,
         layer: LayerOptions,
-        registry: RegistryOptions,
+        upload: _Upload,
         sink: Sink,
     ) -> None:
         self._plan = plan
         self._config = config
         self._policy = policy
         self._layer = layer
-        self._registry = registry
+        self._upload = upload
         self._sink = sink
         self._timings: dict[str, float] = {}
 
@@ -171,7 +185,7 @@ class _Build:
         from fastoci.registry.client import RegistryClient
 
         for host in dict.fromkeys(reference.host for reference in self._plan.pushes):
-            with RegistryClient(host, self._registry, self._sink) as client:
+            with RegistryClient(host, self._upload.options, self._sink) as client:
                 for repository in dict.fromkeys(r.repository for r in self._plan.pushes if r.host == host):
                     client.check_push(repository)
 
@@ -291,8 +305,20 @@ class _Build:
     def _push(self, primary: Target, image: NewImage, references: Sequence[Reference]) -> list[str]:
         from fastoci.push import push
 
-        push(_name_of(primary, image), [str(reference) for reference in references], self._registry, self._sink)
-        return [f"{reference.name}@{image.manifest.digest}" for reference in references]
+        pushed = push(
+            _name_of(primary, image),
+            [str(reference) for reference in references],
+            self._upload.options,
+            self._after_check,
+            by_digest=self._upload.by_digest,
+            mount_from=self._upload.mount_from,
+        )
+        return [one.name for one in pushed]
+
+    def _after_check(self, event: Event) -> None:
+        # That it is allowed was proven and told before anything was read.
+        if not isinstance(event, PushAllowed):
+            self._sink(event)
 
     def _load(self, primary: Target, image: NewImage, engine: str | None) -> str:
         from fastoci.load import load

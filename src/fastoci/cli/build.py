@@ -174,6 +174,10 @@ class DestinationFlags:
         typer.Option("--load", help="Load it into an engine; --load=podman says which.  [docker, podman, containerd]"),
     ] = False
     load_into: Annotated[str | None, typer.Option("--load-into", hidden=True)] = None
+    by_digest: Annotated[bool, typer.Option("--by-digest", help="Push it without a tag.")] = False
+    mount_from: Annotated[
+        str | None, typer.Option(metavar="REPO", help="A repository at the registry that may have some of the blobs.")
+    ] = None
 
 
 def run(
@@ -211,6 +215,8 @@ def run(
             layer=layer,
             registry=reached,
             source_date_epoch=epoch,
+            by_digest=destination.by_digest,
+            mount_from=destination.mount_from,
             sink=console.sink,
         )
         files.write(result)
