@@ -26,3 +26,4 @@ cdef class PatternSet:
 
     cdef bint excludes(self, const char *path, size_t size, const uint8_t *parent, uint8_t *matched,
                        uint8_t *scratch) noexcept nogil
+    cdef bint may_readmit(self, const char *directory, size_t size, uint8_t *scratch) noexcept nogil

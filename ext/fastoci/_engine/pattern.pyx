@@ -88,9 +88,14 @@ cdef bint _in_class(const uint32_t *ranges, const Token *token, uint32_t point) 
     return False
 
 
-cdef bint _run(const Token *tokens, uint32_t count, const uint32_t *ranges, const char *path, size_t size,
-               uint8_t *now, uint8_t *then) noexcept nogil:
-    """Return whether the whole path matches the program; `now` and `then` have room for count + 1 states."""
+cdef enum Outcome:
+    MATCHES = 1             # the whole path
+    MAY_MATCH = 2           # a longer path that begins with this one
+
+
+cdef int _run(const Token *tokens, uint32_t count, const uint32_t *ranges, const char *path, size_t size,
+              uint8_t *now, uint8_t *then) noexcept nogil:
+    """Return the outcomes of the program for a path; `now` and `then` have room for count + 1 states."""
     cdef size_t at = 0, used
     cdef uint32_t point, state, op
     cdef bint alive
@@ -137,9 +142,12 @@ cdef bint _run(const Token *tokens, uint32_t count, const uint32_t *ranges, cons
                 continue
             alive = True
         if not alive:
-            return False
+            return 0
         now, then = then, now
-    return now[count] != 0
+    for state in range(count):
+        if now[state]:
+            return MAY_MATCH | (MATCHES if now[count] else 0)
+    return MATCHES if now[count] else 0
 
 
 cdef class PatternSet:
@@ -228,13 +236,32 @@ cdef class PatternSet:
                 for alternative in range(pattern.first, pattern.first + pattern.count):
                     program = &self.programs[alternative]
                     if _run(self.tokens + program.first, program.count, self.ranges, path, size,
-                            scratch, scratch + self.scratch_size // 2):
+                            scratch, scratch + self.scratch_size // 2) & MATCHES:
                         match = True
                         break
                 matched[number] = match
             if match:
                 excluded = not pattern.negated
         return excluded
+
+    cdef bint may_readmit(self, const char *directory, size_t size, uint8_t *scratch) noexcept nogil:
+        """Return whether a negated pattern can match anything beneath an excluded directory.
+
+        Where none can, the directory need not be looked into. Its path ends in a slash here.
+        """
+        cdef uint32_t number, alternative
+        cdef Pattern *pattern
+        cdef Program *program
+        for number in range(self.count):
+            pattern = &self.patterns[number]
+            if not pattern.negated:
+                continue
+            for alternative in range(pattern.first, pattern.first + pattern.count):
+                program = &self.programs[alternative]
+                if _run(self.tokens + program.first, program.count, self.ranges, directory, size,
+                        scratch, scratch + self.scratch_size // 2) & MAY_MATCH:
+                    return True
+        return False
 
     def excludes_path(self, bytes path not None):
         """Return whether the patterns leave out `path`, its parent directories considered: for tests and messages."""

@@ -59,5 +59,6 @@ cdef class Scanner:
     cdef bint note_socket(self, const Entry *parent, const char *name) noexcept nogil
     cdef bint scan_directory(self, Worker *worker, const Job *job) noexcept nogil
     cdef int scan_name(self, Worker *worker, const Job *job, int fd, const char *name) noexcept nogil
+    cdef bint may_hold_kept(self, Worker *worker, int fd, Entry *entry) noexcept nogil
     cdef bint fill(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil
     cdef bint read_xattrs(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil

@@ -410,7 +410,7 @@ cdef class Scanner:
                 self.fail(FAULT_MEMORY, 0, job.directory, name)
                 return -1
             excluded = self.patterns.excludes(path, size, job.matched, matches, worker.scratch)
-            if excluded and not self.patterns.has_negations:
+            if excluded and not self.may_hold_kept(worker, fd, entry):
                 return 0
         if strncmp(name, b".wh.", 4) == 0 and not self.keep_whiteouts and not excluded:
             self.fail(FAULT_WHITEOUT_NAME, 0, job.directory, name)
@@ -420,7 +420,6 @@ cdef class Scanner:
         if entry.name_size == 0:
             return 0
         if excluded:
-            # Something beneath an excluded directory may be let in again; the plan drops the directory if nothing is.
             if entry.kind != KIND_DIRECTORY:
                 return 0
             entry.flags |= FLAG_EXCLUDED
@@ -433,6 +432,24 @@ cdef class Scanner:
             return -1
         worker.found_count += 1
         return 1
+
+    cdef bint may_hold_kept(self, Worker *worker, int fd, Entry *entry) noexcept nogil:
+        """Return whether an excluded name is a directory beneath which something may be let in again.
+
+        Such a directory is scanned, and the plan drops it if nothing is. Of other excluded names nothing is asked:
+        neither a socket nor something unreadable there is anybody's concern.
+        """
+        cdef struct_stat status
+        cdef const char *path
+        cdef size_t size
+        if not self.patterns.has_negations:
+            return False
+        if fstatat(fd, entry.name, &status, AT_SYMLINK_NOFOLLOW) != 0 or not S_ISDIR(status.st_mode):
+            return False
+        entry.kind = KIND_DIRECTORY
+        path = path_of(&worker.path, entry, self.table.root, &size)
+        # Without memory for the path the scan of the directory, which needs it too, is where that is said.
+        return path == NULL or self.patterns.may_readmit(path, size, worker.scratch)
 
     cdef bint fill(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil:
         """Ask the kernel for all that is to be known of `name`. A socket is counted and its name_size made 0."""
