@@ -13,7 +13,7 @@ from fastoci.spec.digest import Digest
 from fastoci.store.atomic import TempFile, sync_directory
 from fastoci.store.faults import explain, explained
 
-__all__ = ["BlobWriter", "FileBlobWriter", "has_size"]
+__all__ = ["BlobWriter", "FileBlobWriter", "size_of"]
 
 
 class BlobWriter(ABC):
@@ -103,11 +103,11 @@ class FileBlobWriter(BlobWriter):
         self.close()
 
     def _link(self, digest: Digest, place: Path, directory: int) -> None:
-        if has_size(place, self.size):
+        if size_of(place) == self.size:
             # Whoever linked it may not have come to this yet.
             sync_directory(directory)
             return
-        if not self._file.link(digest.hex, directory=directory, replace=False) and not has_size(place, self.size):
+        if not self._file.link(digest.hex, directory=directory, replace=False) and size_of(place) != self.size:
             self._file.link(digest.hex, directory=directory, replace=True)
         if self._added is not None:
             self._added.add(digest)
@@ -117,10 +117,10 @@ class FileBlobWriter(BlobWriter):
         self._file.close()
 
 
-def has_size(path: Path, size: int | None) -> bool:
-    """Return whether a file stands at `path`, of `size` bytes; of any size where that is None."""
+def size_of(path: Path) -> int | None:
+    """Return the bytes of the regular file at `path`, None where there is none."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    return stat.S_ISREG(found.st_mode) and (size is None or found.st_size == size)
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None

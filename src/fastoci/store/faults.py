@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,7 @@ def explain(error: OSError, what: str, path: str) -> StoreError:
         path: The file or directory concerned.
     """
     number = error.errno
-    cause = os.strerror(number) if number is not None else str(error)
+    cause = error.strerror or str(error)
     kind = ImageNotFoundError if number == errno.ENOENT else StoreError
     hint = _HINTS.get(number) if number is not None else None
     return kind(what, path=path, cause=cause, hint=hint, errno=number)

@@ -20,7 +20,7 @@ from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
 from fastoci.spec.index import Index
 from fastoci.store.atomic import TEMP_PREFIX, TempFile
-from fastoci.store.blobs import FileBlobWriter, has_size
+from fastoci.store.blobs import FileBlobWriter, size_of
 from fastoci.store.faults import explain, explained
 from fastoci.store.locks import lock_shared, locked, open_directory, try_lock_alone
 from fastoci.store.naming import find_by_tag, name_manifest
@@ -179,21 +179,24 @@ class Layout:
         found = find_by_digest(index, tag, digest)
         if found is not None:
             return found
-        place = self.blob_path(digest)
-        if not has_size(place, None):
+        size = self.blob_size(digest)
+        if size is None:
             raise ImageNotFoundError(f"there is no image {digest} in {self.path}", path=self.path)
-        with explained(f"cannot read {place}", self.path):
-            size = place.stat().st_size
         return sniff_document(self.read_blob(Descriptor("", digest, size)), digest)
 
     def blob_path(self, digest: Digest) -> Path:
         """Return where a blob is, or would be, as an absolute path."""
         return self._root / _BLOBS / digest.algorithm / digest.hex
 
+    def blob_size(self, digest: Digest) -> int | None:
+        """Return how many bytes a blob has, None where it is not there."""
+        with explained(f"cannot read {self.path}", self.path):
+            return size_of(self.blob_path(digest))
+
     def has_blob(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether a blob is there, and of that size where one is given."""
-        with explained(f"cannot read {self.path}", self.path):
-            return has_size(self.blob_path(digest), size)
+        found = self.blob_size(digest)
+        return found is not None and size in (None, found)
 
     def read_blob(self, descriptor: Descriptor, limit: int = DOCUMENT_LIMIT) -> bytes:
         """Return a blob's bytes.

@@ -33,6 +33,9 @@ class ImageReader(Protocol):
     def has_blob(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether a blob is there, and of that size where one is given."""
 
+    def blob_size(self, digest: Digest) -> int | None:
+        """Return how many bytes a blob has, None where it is not there."""
+
     def read_blob(self, descriptor: Descriptor, limit: int = DOCUMENT_LIMIT) -> bytes:
         """Return a blob's bytes, which are as its descriptor says."""
 
