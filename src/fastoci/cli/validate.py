@@ -1,0 +1,64 @@
+"""`fastoci validate`."""
+
+# No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fastoci.cli.options import OutputFlags, RegistryFlags
+from fastoci.errors import InvalidImageError
+
+if TYPE_CHECKING:
+    from fastoci.validate import Validation
+
+__all__ = ["run"]
+
+
+def run(
+    image: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMAGE",
+            help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, a path or a reference; "
+            "a layout or archive without a tag is checked with all that is in it.",
+        ),
+    ],
+    *,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Read documents only; look whether the blobs are there.")
+    ] = False,
+    registry: RegistryFlags,
+    output: OutputFlags,
+) -> None:
+    """Check every digest, size, diff_id, media type and reference of an image."""
+    from fastoci.validate import validate
+
+    options = registry.options()
+    with output.console() as console:
+        found = validate(image, options, fast=fast, sink=console.sink)
+    console.result([*_findings(found), _summary(found)], found.to_json())
+    if not found.is_valid:
+        raise typer.Exit(InvalidImageError.exit_code)
+
+
+def _findings(found: "Validation") -> list[str]:
+    from fastoci.cli.console import printable
+
+    return [printable(str(finding)) for finding in found.findings]
+
+
+def _summary(found: "Validation") -> str:
+    from fastoci.cli.units import format_size
+
+    errors = sum(finding.severity == "error" for finding in found.findings)
+    images = f"{found.images} image{'' if found.images == 1 else 's'}"
+    if found.fast:
+        read = "blobs not read"
+    else:
+        read = f"{found.blobs} blob{'' if found.blobs == 1 else 's'} read, {format_size(found.size)}"
+    verdict = "valid" if found.is_valid else f"not valid: {errors} error{'' if errors == 1 else 's'}"
+    unchecked = sum(finding.severity == "unchecked" for finding in found.findings)
+    if unchecked:
+        verdict += f", {unchecked} not checked"
+    return f"{found.name}: {verdict} ({images}, {read})"

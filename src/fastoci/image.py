@@ -1,0 +1,375 @@
+"""Opening an image wherever it is: a layout, an archive or a registry, all with one face.
+
+A name without a transport is a path where an image stands there, and a registry's reference otherwise; one that begins
+with `/`, `./` or `../` is always a path.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, Self
+
+from fastoci.errors import ImageNotFoundError, InvalidImageError
+from fastoci.events import Sink, discard
+from fastoci.spec import mediatypes
+from fastoci.spec.canonical import DOCUMENT_LIMIT
+from fastoci.spec.imagename import ImageName
+from fastoci.spec.index import Index
+from fastoci.spec.manifest import Manifest
+from fastoci.spec.platform import Platform
+from fastoci.spec.reference import Reference
+from fastoci.store.archive_reader import Archive
+from fastoci.store.layout import Layout
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from fastoci.registry.client import RegistryClient
+    from fastoci.registry.options import RegistryOptions
+    from fastoci.spec.descriptor import Descriptor
+    from fastoci.spec.digest import Digest
+
+__all__ = [
+    "ImageSource",
+    "RegistryImage",
+    "StoredImage",
+    "locate_image",
+    "open_image",
+    "read_document",
+    "select_manifest",
+]
+
+_NESTING = 4  # indexes within indexes; one within another is what is seen
+
+_OCI_LAYOUT = "oci-layout"
+_TAR_MAGIC = (257, b"ustar")  # POSIX pax, "ustar Interchange Format"
+# What compresses a tar: an archive in it is refused, with a word on how to unpack it, and not looked for at a registry.
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
+
+# What a processor runs besides its own variant, best first (containerd's platformVector).
+_RUNS = {"arm": ("v8", "v7", "v6", "v5"), "arm64": ("v9", None), "amd64": ("v4", "v3", "v2", None)}
+
+
+class ImageSource(Protocol):
+    """An image to be read; a context manager. Several threads may read at once."""
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+
+    @property
+    def place(self) -> Literal["layout", "archive", "registry"]:
+        """Where it is kept."""
+
+    def resolve(self) -> Descriptor:
+        """Return the descriptor of the manifest or index that the name means.
+
+        Raises:
+            ImageNotFoundError: There is none, in a layout or archive; the cause lists the tags that are there.
+            ManifestNotFoundError: There is none, at a registry.
+        """
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """Return the bytes of a manifest or index, which have its digest and size."""
+
+    def read_blob(self, descriptor: Descriptor) -> bytes:
+        """Return the bytes of a small blob (at most 4 MiB), which have its digest and size."""
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """Return a stream of a blob. Whether it has its digest is for the reader to find out."""
+
+    def has_blob(self, digest: Digest, size: int | None = None) -> bool:
+        """Return whether a blob is there, and of that size where one is given; it is not read."""
+
+    def cancel(self) -> None:
+        """Have whoever waits for a registry, in any thread, wait no longer; nothing can be read after it."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class _Source:
+    def cancel(self) -> None:
+        """Nobody waits long for a disk."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class StoredImage(_Source):
+    """An image in a layout or an archive.
+
+    Args:
+        store: The layout or archive.
+        image: Its name; its tag and digest say which of the images there.
+    """
+
+    def __init__(self, store: Layout | Archive, image: ImageName) -> None:
+        self.store = store
+        self.image = image
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        return str(self.image)
+
+    @property
+    def place(self) -> Literal["layout", "archive", "registry"]:
+        """Where it is kept."""
+        return "layout" if isinstance(self.store, Layout) else "archive"
+
+    @property
+    def path(self) -> str:
+        """The directory or file."""
+        return self.image.location
+
+    @property
+    def names_one(self) -> bool:
+        """Whether the name says which of the images there."""
+        return self.image.tag is not None or self.image.digest is not None
+
+    def resolve(self) -> Descriptor:
+        """Return the descriptor of the manifest or index that the name means."""
+        return self.store.resolve(self.image.tag, self.image.digest)
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """Return the bytes of a manifest or index."""
+        return self.store.read_blob(descriptor)
+
+    def read_blob(self, descriptor: Descriptor) -> bytes:
+        """Return the bytes of a small blob."""
+        return self.store.read_blob(descriptor)
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """Return a stream of a blob; it can seek."""
+        return self.store.open_blob(descriptor)
+
+    def has_blob(self, digest: Digest, size: int | None = None) -> bool:
+        """Return whether a blob is there, and of that size where one is given."""
+        return self.store.has_blob(digest, size)
+
+    def close(self) -> None:
+        """Let go of the archive's file."""
+        if isinstance(self.store, Archive):
+            self.store.close()
+
+
+class RegistryImage(_Source):
+    """An image at a registry.
+
+    Args:
+        client: Of its host; closed with the image.
+        reference: Its name.
+    """
+
+    def __init__(self, client: RegistryClient, reference: Reference) -> None:
+        self.client = client
+        self.reference = reference
+        self._found: tuple[Descriptor, bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the user called it, whole."""
+        return str(self.reference)
+
+    @property
+    def place(self) -> Literal["layout", "archive", "registry"]:
+        """Where it is kept."""
+        return "registry"
+
+    def resolve(self) -> Descriptor:
+        """Return the descriptor of the manifest or index that the name means."""
+        if self._found is None:
+            wanted = self.reference.digest or self.reference.tag
+            self._found = self.client.get_manifest(self.reference.repository, str(wanted))
+        return self._found[0]
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """Return the bytes of a manifest or index."""
+        if self._found is not None and self._found[0].digest == descriptor.digest:
+            return self._found[1]
+        found, data = self.client.get_manifest(self.reference.repository, str(descriptor.digest))
+        if found.size != descriptor.size:
+            raise InvalidImageError(
+                f"the manifest {descriptor.digest} of {self.name} has not the size that is said of it",
+                cause=f"{found.size:,} bytes; its descriptor says {descriptor.size:,}",
+                digest=str(descriptor.digest),
+            )
+        return data
+
+    def read_blob(self, descriptor: Descriptor) -> bytes:
+        """Return the bytes of a small blob."""
+        if descriptor.size > DOCUMENT_LIMIT:
+            raise InvalidImageError(
+                f"{descriptor.digest} in {self.name} is too large",
+                cause=f"{descriptor.size:,} bytes; {DOCUMENT_LIMIT:,} is the most",
+                digest=str(descriptor.digest),
+            )
+        with self.open_blob(descriptor) as stream:
+            return stream.read()
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """Return a stream of a blob, which raises at its end where the bytes have not its digest."""
+        return self.client.open_blob(self.reference.repository, descriptor)
+
+    def has_blob(self, digest: Digest, size: int | None = None) -> bool:
+        """Return whether a blob is there, and of that size where one is given."""
+        found = self.client.blob_size(self.reference.repository, digest)
+        return found is not None and size in (None, found)
+
+    def cancel(self) -> None:
+        """Have whoever waits for the registry wait no longer."""
+        self.client.cancel()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+
+def locate_image(name: str | ImageName) -> ImageName:
+    """Return the name with its transport, after a look at the disk where it does not say one.
+
+    Args:
+        name: See `open_image`.
+
+    Returns:
+        `oci`, `oci-archive` or `docker-archive` with a path, or `docker` with a reference.
+
+    Raises:
+        UsageError: It is no name of an image.
+    """
+    image = ImageName.parse(name) if isinstance(name, str) else name
+    if image.transport == "docker":
+        return image
+    found = image.located(_is_image if image.transport is None else os.path.lexists)
+    if found is None:
+        return replace(image, transport=image.transport or "docker")
+    if found.transport in (None, "oci"):
+        # A path without a transport is read as a layout's, and may be that of an archive.
+        return replace(found, transport="oci-archive" if os.path.isfile(found.location) else "oci")
+    return found
+
+
+def open_image(name: str | ImageName, options: RegistryOptions, sink: Sink = discard) -> ImageSource:
+    """Open the image of that name; whether it is there shows when it is resolved.
+
+    Args:
+        name: As in `oci:PATH:TAG`, `oci-archive:FILE`, `docker-archive:FILE`, `docker://REF`, a path or a reference;
+            a result line of fastoci is one, too.
+        options: How a registry is reached.
+        sink: Given the registry client's events.
+
+    Raises:
+        UsageError: It is no name of an image.
+        ImageNotFoundError: There is nothing at its path.
+        StoreError: What is there is neither a layout nor an archive.
+    """
+    image = locate_image(name)
+    path = image.location
+    if image.transport == "oci":
+        return StoredImage(Layout.open(path), image)
+    if image.transport != "docker":
+        return StoredImage(Archive.open(path), image)
+    reference = Reference.parse(image.target)
+
+    from fastoci.registry.client import RegistryClient  # not at the top: a layout needs no HTTP
+
+    return RegistryImage(RegistryClient(reference.host, options, sink), reference)
+
+
+def read_document(source: ImageSource, descriptor: Descriptor) -> Manifest | Index:
+    """Return the manifest or index that a descriptor means.
+
+    Raises:
+        InvalidImageError: It is neither, or not valid.
+        ImageNotFoundError: It is not there.
+        RegistryError: The registry does not give it out.
+    """
+    what = f"{descriptor.digest} in {source.name}"
+    if descriptor.media_type in mediatypes.INDEXES:
+        return Index.from_bytes(source.read_manifest(descriptor), descriptor.media_type, f"the index {what}")
+    if descriptor.media_type in mediatypes.MANIFESTS:
+        return Manifest.from_bytes(source.read_manifest(descriptor), descriptor.media_type, f"the manifest {what}")
+    raise InvalidImageError(
+        f"{what} is neither a manifest nor an index",
+        cause=f"its media type is {descriptor.media_type[:100]!r}",
+        hint="push it again with a newer tool" if "manifest.v1+" in descriptor.media_type else None,
+        digest=str(descriptor.digest),
+    )
+
+
+def select_manifest(source: ImageSource, descriptor: Descriptor, platform: Platform | None) -> Descriptor:
+    """Return the manifest to use: the descriptor itself, or where it is an index the member for a platform.
+
+    Args:
+        source: Where to read indexes.
+        descriptor: Of a manifest or an index.
+        platform: None is this machine's.
+
+    Raises:
+        ImageNotFoundError: The index has none for it; the cause lists the platforms that it has.
+        InvalidImageError: A document is not valid.
+    """
+    wanted = (platform or Platform.host()).normalized()
+    for _ in range(_NESTING):
+        if descriptor.media_type not in mediatypes.INDEXES:
+            return descriptor
+        index = read_document(source, descriptor)
+        assert isinstance(index, Index)  # noqa: S101 - by its media type
+        member = next(filter(None, map(index.for_platform, _acceptable(wanted))), None)
+        if member is None:
+            raise ImageNotFoundError(
+                f"{source.name} has no image for {wanted}",
+                path=source.name,
+                cause=f"it has {_platforms(index)}",
+                hint="--platform OS/ARCH[/VARIANT]",
+            )
+        descriptor = member
+    raise InvalidImageError(f"{source.name} is nested too deeply", cause=f"more than {_NESTING} indexes in each other")
+
+
+def _acceptable(platform: Platform) -> list[Platform]:
+    """Return a platform and what else runs on it, best first."""
+    variants = _RUNS.get(platform.architecture, ())
+    if platform.variant not in variants:
+        return [platform]
+    return [
+        Platform(platform.os, platform.architecture, variant)
+        for variant in variants[variants.index(platform.variant) :]
+    ]
+
+
+def _platforms(index: Index) -> str:
+    known = dict.fromkeys(str(entry.platform) for entry in index.manifests if entry.platform is not None)
+    return ", ".join(known) or "none that names a platform"
+
+
+def _is_image(path: str) -> bool:
+    """Return whether an image stands at a path, so that a directory of a repository's name hides no registry."""
+    if os.path.isdir(path):
+        return os.path.isfile(os.path.join(path, _OCI_LAYOUT))
+    if not os.path.isfile(path):
+        return False
+    offset, magic = _TAR_MAGIC
+    try:
+        with open(path, "rb") as file:
+            start = file.read(offset + len(magic))
+    except OSError:
+        # It is there and cannot be read, which is what the user should hear.
+        return True
+    return start[offset:] == magic or start.startswith(_COMPRESSED)

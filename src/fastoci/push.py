@@ -1,0 +1,329 @@
+"""Push: an image on disk to one or more references at registries.
+
+Whether pushing is allowed is proven first, at every registry. Then the blobs travel, several at once and each to each
+host once; then the manifests that an index lists; and only when all of that stands everywhere, the image's own manifest
+under its names. What is interrupted leaves blobs behind and no name that means half an image.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from fastoci.contents import Contents
+from fastoci.errors import BlobMismatchError, UsageError
+from fastoci.events import PushSummary, Sink, Tagged, discard
+from fastoci.image import StoredImage, open_image, select_manifest
+from fastoci.parallel import StoppedError, run_all
+from fastoci.registry.client import RegistryClient
+from fastoci.registry.options import RegistryOptions
+from fastoci.registry.upload import UploadResult, upload_blob
+from fastoci.spec.annotations import IMAGE_NAME, REF_NAME
+from fastoci.spec.reference import DOCKER_HUB, Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from fastoci.spec.descriptor import Descriptor
+    from fastoci.spec.digest import Digest
+    from fastoci.spec.imagename import ImageName
+    from fastoci.spec.platform import Platform
+
+__all__ = ["PushedImage", "push"]
+
+_TRANSPORT = "docker://"
+
+
+@dataclass(frozen=True, slots=True)
+class PushedImage:
+    """An image that stands at a registry.
+
+    Attributes:
+        reference: What it is called there; without a tag where it has its digest alone.
+        digest: Of its manifest or index.
+    """
+
+    reference: Reference
+    digest: Digest
+
+    @property
+    def name(self) -> str:
+        """`REPOSITORY@DIGEST`, which means this image and no other."""
+        return f"{self.reference.name}@{self.digest}"
+
+
+def push(
+    image: str | ImageName,
+    references: Sequence[str] = (),
+    options: RegistryOptions | None = None,
+    sink: Sink = discard,
+    *,
+    by_digest: bool = False,
+    platform: Platform | None = None,
+    mount_from: str | None = None,
+) -> list[PushedImage]:
+    """Push an image from a layout or archive.
+
+    Args:
+        image: Which.
+        references: Where to, each with its host; none means the full names that the image has in its layout.
+        options: How the registries are reached.
+        sink: Given the events of the work, from several threads.
+        by_digest: Whether the image gets no tag.
+        platform: Which member of an index; None is the whole index with all its members.
+        mount_from: A repository, at the same registry unless it names its host, that may have blobs of this image.
+
+    Returns:
+        What stands now, one for each reference, in order.
+
+    Raises:
+        UsageError: A reference is none, or has no host.
+        ImageNotFoundError: The image, or a blob of it, is not there.
+        InvalidImageError: One of its documents is not valid.
+        AccessDeniedError: A registry does not let it in; nothing has been sent then.
+        RegistryError: A registry could not be reached, or did not take the image.
+    """
+    options = options or RegistryOptions()
+    wanted = [_destination(text) for text in references]
+    mounts = None if mount_from is None else _Mount.parse(mount_from)
+    with open_image(image, options, sink) as source:
+        if not isinstance(source, StoredImage):
+            raise UsageError(
+                f"{source.name} is at a registry",
+                cause="push takes an image from a layout or an archive",
+                hint="name one, as oci:PATH:TAG or oci-archive:FILE",
+            )
+        found = source.resolve()
+        wanted = wanted or _own_names(source, found)
+        descriptor = found if platform is None else select_manifest(source, found, platform)
+        destinations = [_checked(reference, descriptor, by_digest=by_digest) for reference in wanted]
+        contents = Contents.collect(source, descriptor)
+        with _Push(source, contents, destinations, options, mounts, sink) as work:
+            work.run()
+    return [PushedImage(reference, descriptor.digest) for reference in destinations]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    """Where blobs may be mounted from: a repository, at one host or at any."""
+
+    host: str | None
+    repository: str
+
+    @classmethod
+    def parse(cls, text: str) -> _Mount:
+        reference = Reference.parse(text.removeprefix(_TRANSPORT), default_tag=None)
+        if reference.explicit_host:
+            return cls(reference.host, reference.repository)
+        return cls(None, text)
+
+    def at(self, host: str) -> str | None:
+        return self.repository if self.host in (None, host) else None
+
+
+def _destination(text: str) -> Reference:
+    reference = Reference.parse(text.removeprefix(_TRANSPORT))
+    if not reference.explicit_host:
+        raise UsageError(
+            f"{text!r} does not say which registry to push to",
+            cause="a push wants the host spelled out",
+            hint=f"{reference} for Docker Hub, or as ghcr.io/me/{reference.repository.rpartition('/')[2]}",
+        )
+    return reference
+
+
+def _checked(reference: Reference, descriptor: Descriptor, *, by_digest: bool) -> Reference:
+    if reference.digest not in (None, descriptor.digest):
+        raise UsageError(
+            f"{reference} is not the name of this image",
+            cause=f"its digest is {descriptor.digest}",
+            hint="leave the digest out: it follows from the image",
+        )
+    return reference.with_tag(None if by_digest else reference.tag)
+
+
+def _own_names(source: StoredImage, found: Descriptor) -> list[Reference]:
+    """Return the full names that an image has in its layout: that of the tag asked for, or all of them.
+
+    Raises:
+        UsageError: It has none, or one of nobody's own registry.
+    """
+    tag = source.image.tag
+    names = [
+        name
+        for entry in source.store.index().manifests
+        if entry.digest == found.digest
+        and (name := entry.annotation(IMAGE_NAME)) is not None
+        and tag in (None, name, entry.annotation(REF_NAME))
+    ]
+    references = [Reference.parse(name) for name in dict.fromkeys(names)]
+    if not references:
+        raise UsageError(
+            f"{source.name} does not say where to push it to",
+            cause="it has no name with a registry in it",
+            hint=f"fastoci push {source.name} HOST/REPOSITORY:TAG",
+        )
+    for reference in references:
+        if reference.host == DOCKER_HUB and reference.repository.startswith("library/"):
+            # What a name without a host becomes. Nobody but Docker pushes there, and nobody else means to.
+            raise UsageError(
+                f"{source.name} does not say where to push it to",
+                cause=f"its name is {reference.familiar}, without a registry",
+                hint=f"fastoci push {source.name} HOST/{reference.familiar}",
+            )
+    return references
+
+
+class _Push:
+    """The work of one push, against all its registries. A context manager, which closes the connections."""
+
+    def __init__(
+        self,
+        source: StoredImage,
+        contents: Contents,
+        destinations: Sequence[Reference],
+        options: RegistryOptions,
+        mounts: _Mount | None,
+        sink: Sink,
+    ) -> None:
+        self._source = source
+        self._contents = contents
+        self._destinations = destinations
+        self._options = options
+        self._mounts = mounts
+        self._sink = sink
+        self._stack = ExitStack()
+        self._stop = threading.Event()
+        self._clients: dict[str, RegistryClient] = {}
+        self._repositories: dict[str, list[str]] = {}
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:
+            for reference in self._destinations:
+                if reference.host not in self._clients:
+                    client = RegistryClient(reference.host, self._options, self._sink)
+                    self._clients[reference.host] = stack.enter_context(client)
+                repositories = self._repositories.setdefault(reference.host, [])
+                if reference.repository not in repositories:
+                    repositories.append(reference.repository)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self) -> None:
+        for client, repository in self._places():
+            client.check_push(repository)
+        results = self._send_blobs()
+        *listed, image = self._contents.manifests
+        for client, repository in self._places():
+            for descriptor in listed:
+                self._put(client, repository, str(descriptor.digest), descriptor)
+        for reference in self._destinations:
+            client = self._clients[reference.host]
+            self._put(client, reference.repository, reference.tag or str(image.digest), image)
+            name = str(reference) if reference.tag else f"{reference.name}@{image.digest}"
+            platform = self._contents.platform
+            self._sink(Tagged(name, str(image.digest), None if platform is None else str(platform)))
+        self._sink(_summary(results))
+
+    def _places(self) -> Iterator[tuple[RegistryClient, str]]:
+        for host, repositories in self._repositories.items():
+            for repository in repositories:
+                yield self._clients[host], repository
+
+    def _send_blobs(self) -> list[UploadResult]:
+        done = run_all(
+            [
+                self._sending(client, descriptor, title)
+                for descriptor, title in self._contents.blobs
+                for client in self._clients.values()
+            ],
+            jobs=self._options.jobs,
+            stop=self._stop,
+            on_stop=self._cancel,
+        )
+        return [result for results in done for result in results]
+
+    def _sending(self, client: RegistryClient, descriptor: Descriptor, title: str) -> Callable[[], list[UploadResult]]:
+        def send() -> list[UploadResult]:
+            return list(self._send(client, descriptor, title))
+
+        return send
+
+    def _send(self, client: RegistryClient, descriptor: Descriptor, title: str) -> Iterator[UploadResult]:
+        """Have a blob stand in each repository at one host: what the first has, the others mount from it."""
+        mount_from = None if self._mounts is None else self._mounts.at(client.host)
+        with self._source.open_blob(descriptor) as stream:
+            blob = _Blob(stream, descriptor, self._stop)
+            for repository in self._repositories[client.host]:
+                yield upload_blob(
+                    client, repository, descriptor, blob, title=title, sink=self._sink, mount_from=mount_from
+                )
+                mount_from = repository
+
+    def _put(self, client: RegistryClient, repository: str, name: str, descriptor: Descriptor) -> None:
+        data = self._source.read_manifest(descriptor)
+        digest = client.put_manifest(repository, name, descriptor.media_type, data)
+        if digest.algorithm == descriptor.digest.algorithm and digest != descriptor.digest:
+            raise BlobMismatchError(
+                f"{client.host}/{repository} took the manifest for another",
+                cause=f"{descriptor.digest} was sent, {digest} stands",
+            )
+
+    def _cancel(self) -> None:
+        for client in self._clients.values():
+            client.cancel()
+
+
+class _Blob:
+    """A stored blob, as an upload reads it. It ends the upload when the whole push is to stop."""
+
+    def __init__(self, stream: BinaryIO, descriptor: Descriptor, stop: threading.Event) -> None:
+        self._stream = stream
+        self._descriptor = descriptor
+        self._stop = stop
+        self._identity = _identity(stream)
+
+    @property
+    def size(self) -> int:
+        return self._descriptor.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if self._stop.is_set():
+            raise StoppedError
+        if _identity(self._stream) != self._identity:
+            raise self._changed("its file was written to")
+        if self._stream.tell() != offset:
+            self._stream.seek(offset)
+        data = self._stream.read(size)
+        if not data:
+            raise self._changed(f"it ends at {offset:,} of {self.size:,} bytes")
+        return data
+
+    def _changed(self, cause: str) -> BlobMismatchError:
+        return BlobMismatchError(f"the blob {self._descriptor.digest} changed while it was sent", cause=cause)
+
+
+def _identity(stream: BinaryIO) -> tuple[int, int] | None:
+    """Return what changes when a file does; None for a stream that is no file of its own."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, AttributeError):
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _summary(results: Iterable[UploadResult]) -> PushSummary:
+    results = list(results)
+    return PushSummary(
+        sent=sum(result.sent for result in results),
+        skipped=sum(result.size for result in results if result.how == "skipped"),
+        mounted=sum(result.size for result in results if result.how == "mounted"),
+        resumed=sum(result.resumed for result in results),
+        repeated=sum(result.repeated for result in results),
+    )
