@@ -93,6 +93,17 @@ def test_bars():
     assert "\x1b[?25h" in after
 
 
+def test_a_bar_that_is_done_is_not_drawn_again():
+    drawn, _ = live(
+        events.LayerProgress("rootfs", 0, 100, 0),
+        events.LayerPacked("rootfs", "sha256:1", LAYER, 100, 50, 0.1),
+        events.BlobProgress(LAYER, "x" * 100, 0, 50),
+    )
+    _, _, after = drawn.rpartition("packed   rootfs")
+    assert "packing" not in after
+    assert "pushing  " + "x" * 23 + "… " in after
+
+
 def test_no_thread_is_left():
     before = threading.active_count()
     live(events.LayerProgress("rootfs", 0, 1, 0))

@@ -44,6 +44,7 @@ __all__ = ["TerminalProgress"]
 _BAR_WIDTH = 16
 _VERB_WIDTH = 8
 _NAME_WIDTH = 10
+_LONGEST_NAME = 24
 # Where the seconds of a finished piece of work end.
 _TIME_COLUMN = 60
 _REFRESH_PER_SECOND = 8
@@ -145,6 +146,8 @@ class TerminalProgress:
             task = self._tasks.pop(key, None)
             if task is not None:
                 self._bars.remove_task(task)
+                # Or the line that is printed next is followed by the bar as it was drawn last.
+                self._bars.refresh()
 
     def _done(self, verb: str, name: str, rest: str, seconds: float | None) -> None:
         left = f"{verb:<{_VERB_WIDTH}} {printable(name):<{_NAME_WIDTH if rest else 0}} {printable(rest)}".rstrip()
@@ -162,6 +165,8 @@ class _Label(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return the column's text."""
         name = printable(str(task.fields["name"]))
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[: _LONGEST_NAME - 1]}…"
         return Text(f"{task.description:<{_VERB_WIDTH}} {name:<{_NAME_WIDTH}}", no_wrap=True, overflow="ellipsis")
 
 
