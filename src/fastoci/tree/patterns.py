@@ -48,7 +48,7 @@ def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:
     """Return the matcher for an ordered set of patterns.
 
     Raises:
-        UsageError: A pattern is `!` alone, or has a class that does not end.
+        UsageError: A pattern is `!` alone, ends in a backslash, or has a malformed class.
     """
     compiled = []
     for pattern in patterns:
@@ -59,6 +59,8 @@ def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:
             if not text:
                 raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the exclamation mark")
         text = _clean(text)
+        # Docker's reader and its matcher each trim and clean, one after the other: `docs /` is `docs`.
+        text = _clean(text.rstrip() if negated else text.strip())
         if text:
             compiled.append((negated, _translate(text, pattern)))
     return PatternSet(compiled)
@@ -117,7 +119,9 @@ def _tokens(text: str, pattern: str) -> list[Token]:
             tokens.append(("star", None))
         elif character == "?":
             tokens.append(("any", None))
-        elif character == "\\" and at < len(text):
+        elif character == "\\":
+            if at == len(text):
+                raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the backslash")
             tokens.append(("literal", _point(text[at])))
             at += 1
         elif character == "[":
@@ -133,25 +137,28 @@ def _class(text: str, at: int, tokens: list[Token], pattern: str) -> int:
     if negated:
         at += 1
     ranges: list[tuple[int, int]] = []
-    first = True
-    while at < len(text) and (first or text[at] != "]"):
-        first = False
+    while not ranges or text[at : at + 1] != "]":
         low, at = _class_member(text, at, pattern)
         high = low
-        if text[at : at + 1] == "-" and at + 1 < len(text) and text[at + 1] != "]":
+        if text[at : at + 1] == "-":
             high, at = _class_member(text, at + 1, pattern)
         if high < low:
             raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a range in a class runs backwards")
         ranges.append((low, high))
-    if at >= len(text):
-        raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a class has no closing bracket")
     tokens.append(("class_not" if negated else "class", ranges))
     return at + 1
 
 
 def _class_member(text: str, at: int, pattern: str) -> tuple[int, int]:
-    if text[at] == "\\":
+    """Return the code point at `at`, perhaps escaped, and where the next one begins; as Go's filepath.Match has it."""
+    if text[at : at + 1] in ("-", "]"):
+        raise UsageError(
+            f"illegal exclude pattern {pattern!r}",
+            cause=f"a {text[at]!r} stands where a member of a class should be",
+            hint=f"write \\{text[at]} for the character itself",
+        )
+    if text[at : at + 1] == "\\":
         at += 1
-        if at == len(text):
-            raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a class has no closing bracket")
+    if at >= len(text):
+        raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a class has no closing bracket")
     return _point(text[at]), at + 1
