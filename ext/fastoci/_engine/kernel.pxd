@@ -23,6 +23,7 @@ cdef extern from *:
     int OPEN_DIRECTORY "FASTOCI_OPEN_DIRECTORY"
     int AT_SYMLINK_NOFOLLOW
     int ENOTSUP
+    int F_DUPFD_CLOEXEC
     int SEEK_SET
     int SEEK_DATA
     int SEEK_HOLE

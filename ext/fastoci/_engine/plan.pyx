@@ -27,7 +27,7 @@ from fastoci._engine.entry cimport (
     data_size,
 )
 from fastoci._engine.fault cimport FAULT_HEADERS, FAULT_MEMORY, FaultKind, fault_clear
-from fastoci._engine.header cimport Header, header_fill, header_names, header_size, padded
+from fastoci._engine.header cimport Header, RECORD, header_fill, header_names, header_size, padded
 from fastoci._engine.path cimport PathBuffer, path_copy, path_free, path_init, path_of
 from fastoci._engine.raising cimport raise_fault
 
@@ -99,7 +99,7 @@ cdef class Plan:
 
     Args:
         table: A table that a scan has filled.
-        block_size: The most bytes of tar in a block; a multiple of 512.
+        block_size: The most bytes of tar in a block; a multiple of 512, at least 1024.
         uid, gid: The owner of every entry found in the tree, -1 to keep each its own.
         mtime_limit: Later modification times become this one, seconds since the epoch; None for no limit.
 
@@ -111,8 +111,8 @@ cdef class Plan:
     def __cinit__(self, EntryTable table not None, *, uint32_t block_size, int64_t uid=-1, int64_t gid=-1,
                   mtime_limit=None):
         cdef bint done
-        if block_size == 0 or block_size % 512:
-            raise ValueError("a block is a whole number of tar records")
+        if block_size < TRAILER_SIZE or block_size % RECORD:
+            raise ValueError("a block is a whole number of tar records, two of them at least")
         if table.order != NULL:
             raise ValueError("the table has a plan already")
         self.table = table

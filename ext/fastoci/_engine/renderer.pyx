@@ -67,12 +67,15 @@ cdef class Renderer:
 
         Raises:
             EngineFault: A file could not be read, or is not what was scanned.
+            ValueError: The buffer is too small, or the table was closed.
         """
         cdef Py_buffer view
         cdef Block *block
         cdef bint done
         if number >= self.plan.block_count:
             raise IndexError(number)
+        if self.plan.table.root_fd < 0:
+            raise ValueError("the table is closed")
         block = &self.plan.blocks[number]
         PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
         try:
@@ -166,11 +169,13 @@ cdef class Renderer:
         cdef struct_stat status
         if fstat(fd, &status) != 0:
             return self._fail(FAULT_READ, errno, entry, 0)
+        if status.st_ino != entry.inode or status.st_dev != entry.device or not S_ISREG(status.st_mode):
+            # Another file has its name now.
+            return self._fail(FAULT_CHANGED, ESTALE, entry, status.st_size)
         if (
             status.st_size != entry.size or status.st_mtime != entry.mtime
             or mtime_ns(&status) != entry.mtime_ns or status.st_ctime != entry.ctime
-            or ctime_ns(&status) != entry.ctime_ns or status.st_ino != entry.inode
-            or status.st_dev != entry.device or not S_ISREG(status.st_mode)
+            or ctime_ns(&status) != entry.ctime_ns
         ):
             return self._fail(FAULT_CHANGED, 0, entry, status.st_size)
         return True

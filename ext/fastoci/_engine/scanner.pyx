@@ -139,6 +139,8 @@ cdef class Scanner:
 
     def __cinit__(self, EntryTable table not None, PatternSet patterns not None, *, bint with_xattrs,
                   bint keep_whiteouts, int xattr_way=0):
+        if table.root_fd < 0:
+            raise ValueError("the table is closed")
         self.table = table
         self.patterns = patterns
         self.with_xattrs = with_xattrs

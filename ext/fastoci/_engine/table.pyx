@@ -9,7 +9,8 @@ tree's root, from which everything beneath is reached.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from posix.unistd cimport close, dup
+from posix.fcntl cimport fcntl
+from posix.unistd cimport close
 
 from fastoci._engine.arena cimport Arena, arena_copy, arena_free, arena_take
 from fastoci._engine.entry cimport (
@@ -22,6 +23,7 @@ from fastoci._engine.entry cimport (
     KIND_SYMLINK,
     Xattr,
 )
+from fastoci._engine.kernel cimport F_DUPFD_CLOEXEC
 from fastoci._engine.path cimport PathBuffer, path_free, path_init, path_of
 
 KINDS = ("file", "directory", "symlink", "hardlink", "character", "block", "fifo")
@@ -37,7 +39,7 @@ cdef class EntryTable:
 
     def __cinit__(self, bytes source not None, int root_fd):
         self.source = source
-        self.root_fd = dup(root_fd)
+        self.root_fd = fcntl(root_fd, F_DUPFD_CLOEXEC, 0)
         if self.root_fd < 0:
             raise OSError("the tree's descriptor cannot be duplicated")
         self.root = <Entry *>arena_take(self.new_arena(), sizeof(Entry), 8)

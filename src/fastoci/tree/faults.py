@@ -74,7 +74,7 @@ def _changed(fault: EngineFault, path: str, relative: str) -> TreeChangedError:
     elif fault.found != fault.expected:
         what, cause = "changed", f"size {fault.expected:,} → {fault.found:,}"
     else:
-        what, cause = "changed", "its times or its identity are not those that were scanned"
+        what, cause = "changed", "its times are not those that were scanned"
     return TreeChangedError(
         f"{path} {what} while it was packed",
         path=path,
