@@ -47,8 +47,8 @@ class PackedLayer:
         diff_id: The digest of the tar stream (image-spec config.md, "Layer DiffID").
         tar_size: The bytes of the tar stream.
         entries: How many entries it has, the ancestors of its destination included.
-        newest_mtime: The newest modification time in it, seconds since the epoch, after the policy, the directories above
-            its destination not counted; None: there is nothing else.
+        newest_mtime: The newest modification time of what was found, seconds since the epoch, after the policy; None:
+            there is nothing but directories above the destination.
         owner: The one (uid, gid) to whom everything found belongs, before the policy; None where owners differ.
         directories: What the layer has at a path, for the layers above it.
         timings: Seconds that each stage took, summed over its threads; `total` by the clock on the wall.
@@ -197,6 +197,9 @@ class _TableLookup:
         if answer is None:
             return None
         kind, facts = answer
+        if kind == "hardlink":
+            # What the first of the file's names is: it may be a symbolic link.
+            return self.find(facts["link"])
         return Found(
             kind,
             facts["mode"],

@@ -18,6 +18,9 @@ from fastoci.tree.source import TreeSource
 
 __all__ = ["Directory", "DirectoryLookup", "Found", "place"]
 
+_WHITEOUT = b".wh."
+"""What the name of a file begins with that takes away what the layers below have under the rest of its name."""
+_OPAQUE = _WHITEOUT + _WHITEOUT + b".opq"
 _SYMLINKS_MAX = 40
 
 
@@ -66,7 +69,8 @@ def place(source: TreeSource, earlier: Sequence[DirectoryLookup], epoch: int | N
         epoch: The modification time of a directory that no layer has, seconds; None for 0.
 
     Raises:
-        UsageError: The way leads through something that is neither a directory nor a link, or round in a circle.
+        UsageError: The way leads through something that is neither a directory nor a link, or round in a circle, or
+            through a name that is a whiteout's.
     """
     waiting = list(reversed(source.components))
     placed: list[Directory] = []
@@ -79,6 +83,12 @@ def place(source: TreeSource, earlier: Sequence[DirectoryLookup], epoch: int | N
             del placed[-1:]
             continue
         path = b"/".join([*(directory.name for directory in placed), name])
+        if name.startswith(_WHITEOUT):
+            raise UsageError(
+                f"the destination {source.dest} leads through a name like a whiteout's, /{os.fsdecode(path)}",
+                cause="in a layer a name that begins with .wh. removes a file of the layers below",
+                hint="choose another destination",
+            )
         found = _find(path, earlier)
         if found is None:
             placed.append(Directory(name, mtime=epoch or 0))
@@ -108,4 +118,24 @@ def _find(path: bytes, earlier: Sequence[DirectoryLookup]) -> Found | None:
         found = layer.find(path)
         if found is not None:
             return found
+        if _hides(layer, path):
+            return None
     return None
+
+
+def _hides(layer: DirectoryLookup, path: bytes) -> bool:
+    """Return whether a layer takes away what those below it have at a path (image-spec layer.md, "Whiteouts")."""
+    parent = b""
+    *above, last = path.split(b"/")
+    for name in above:
+        found = layer.find(parent + name)
+        if found is not None and found.kind != "directory":
+            return True
+        if _removes(layer, parent, name):
+            return True
+        parent += name + b"/"
+    return _removes(layer, parent, last)
+
+
+def _removes(layer: DirectoryLookup, parent: bytes, name: bytes) -> bool:
+    return any(layer.find(parent + whiteout) is not None for whiteout in (_WHITEOUT + name, _OPAQUE))
