@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from fastoci.errors import StoreError, TreeError, UsageError
 from fastoci.events import Sink
@@ -16,6 +17,7 @@ from fastoci.layer.blocks import TarBlocks
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import BlobSink, PackedLayer, pack_blocks
 from fastoci.tree.ancestors import Found
+from fastoci.tree.policy import OWNER_LIMIT
 from fastoci.tree.source import STDIN, TreeSource
 
 __all__ = ["is_tarball", "pack_tar"]
@@ -34,6 +36,18 @@ _KINDS = {
     tarfile.BLKTYPE: "block",
     tarfile.FIFOTYPE: "fifo",
 }
+_EXTENDED = frozenset(
+    (
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    )
+)
+_EXTENDED_LIMIT = 1024 * 1024
+_RECORD_SIZE = 512
+_TIME_LIMIT = 2**63
 
 
 def is_tarball(source: TreeSource) -> bool:
@@ -116,9 +130,10 @@ def _is_whole_file(stream: BinaryIO) -> bool:
 
 
 def _copy(stream: BinaryIO, spool: BinaryIO) -> None:
-    while data := stream.read(_COPY_SIZE):
+    while data := _read(stream):
         try:
             spool.write(data)
+            spool.flush()
         except OSError as error:
             raise StoreError(
                 "cannot keep the tar archive that comes through standard input",
@@ -127,7 +142,27 @@ def _copy(stream: BinaryIO, spool: BinaryIO) -> None:
                 hint="set TMPDIR to a place with more room, or name the archive as a file",
                 errno=error.errno,
             ) from error
-    spool.flush()
+
+
+def _read(stream: BinaryIO) -> bytes:
+    try:
+        return stream.read(_COPY_SIZE)
+    except OSError as error:
+        raise TreeError(
+            "cannot read standard input", path=STDIN, cause=(error.strerror or "").lower(), errno=error.errno
+        ) from error
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose extended headers are bounded: tarfile reads them into memory whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the member that a header describes."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _EXTENDED and member.size > _EXTENDED_LIMIT:
+            raise tarfile.ReadError(f"an extended header of {member.size:,} bytes")
+        return member
 
 
 class _Members:
@@ -136,7 +171,9 @@ class _Members:
     def __init__(self, fd: int, source: TreeSource) -> None:
         self.count = 0
         self.newest_mtime: int | None = None
+        # Directories and links in full, as destinations lead through them; of all else only that it is there.
         self._found: dict[bytes, Found] = {}
+        self._others: dict[bytes, str] = {}
         head = os.pread(fd, 8, 0)
         for magic, (name, program) in _COMPRESSED.items():
             if head.startswith(magic):
@@ -148,13 +185,14 @@ class _Members:
         try:
             with (
                 open(os.dup(fd), "rb") as file,  # a descriptor, not a path
-                tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as archive,
+                _archive(file) as archive,
             ):
-                file.seek(0)
                 for member in archive:
                     self._add(member)
                     archive.members = []  # type: ignore[attr-defined]  # or it keeps every member it has seen
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                _check_end(fd, archive.offset)
+        # The last three are what tarfile raises over numbers and chains of headers that nobody means.
+        except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise TreeError(
                 f"{source.path} is no whole tar archive", path=source.path, cause=str(error) or type(error).__name__
             ) from error
@@ -163,16 +201,50 @@ class _Members:
         self.count += 1
         mtime = int(member.mtime // 1)
         self.newest_mtime = mtime if self.newest_mtime is None else max(self.newest_mtime, mtime)
-        kind = _KINDS.get(member.type)
-        if kind in ("directory", "symlink"):
-            path = os.fsencode(member.name).removeprefix(b"./").strip(b"/")
+        path = _path(member.name)
+        self._found.pop(path, None)
+        self._others.pop(path, None)
+        kind = _KINDS.get(member.type, "file")
+        if member.islnk() and (origin := self._found.get(_path(member.linkname))):
+            self._found[path] = origin
+        elif kind in ("directory", "symlink"):
+            if not (0 <= member.uid < OWNER_LIMIT and 0 <= member.gid < OWNER_LIMIT and abs(mtime) < _TIME_LIMIT):
+                raise tarfile.ReadError(f"{member.name!r} has an owner or a time that no system has")
             self._found[path] = Found(
                 kind, member.mode & 0o7777, member.uid, member.gid, mtime, _xattrs(member), os.fsencode(member.linkname)
             )
+        else:
+            self._others[path] = kind
 
     def find(self, path: bytes) -> Found | None:
-        """Return the directory or symbolic link at `path`; of several entries of one path the last counts."""
-        return self._found.get(path)
+        """Return what stands at `path`; of several entries of one path the last counts."""
+        kind = self._others.get(path)
+        return self._found.get(path) if kind is None else Found(kind, 0, 0, 0, 0)
+
+
+def _archive(file: BinaryIO) -> tarfile.TarFile:
+    file.seek(0)
+    return tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape", tarinfo=_Member)
+
+
+def _check_end(fd: int, offset: int) -> None:
+    """See that the members end where the archive does: tarfile takes a broken header for the end, and none at all.
+
+    Raises:
+        ReadError: What stands at `offset` is no record of zeros.
+    """
+    record = os.pread(fd, _RECORD_SIZE, offset)
+    if not record:
+        raise tarfile.ReadError("it ends without the records of zeros that end an archive")
+    if len(record) < _RECORD_SIZE:
+        raise tarfile.ReadError("it ends in the middle of a header")
+    if any(record):
+        raise tarfile.ReadError(f"there is no header at byte {offset:,}")
+
+
+def _path(name: str) -> bytes:
+    """Return a member's path as the image has it: no slash at either end, nothing above the root."""
+    return os.fsencode(posixpath.normpath("/" + name).lstrip("/"))
 
 
 def _xattrs(member: tarfile.TarInfo) -> dict[bytes, bytes]:
