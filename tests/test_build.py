@@ -207,6 +207,14 @@ def test_stdout_is_the_archive_and_nothing_else(tree, capfdbinary):
     assert image_of(unpacked("same.tar", "unpacked2")).entry["digest"] == image_of("unpacked").entry["digest"]
 
 
+def test_nothing_goes_beside_an_archive_on_stdout(tree, capfdbinary):
+    assert app.run(["build", str(tree), "-o", "-", "-o", "oci:also", "-q"]) == 0
+    Path("out.tar").write_bytes(capfdbinary.readouterr().out)
+    with tarfile.open("out.tar", ignore_zeros=True) as tar:
+        assert tar.getnames()[-1] == "manifest.json"
+    assert image_of("also").entry["digest"] == image_of(unpacked("out.tar", "unpacked")).entry["digest"]
+
+
 def test_an_archive_is_deterministic(tree):
     stream = io.BytesIO()
     build([str(tree)], outputs=["-"], stdout=stream)
@@ -435,6 +443,7 @@ def test_plain_progress(tree, capfd):
         (["-", "-", "-o", "out"], "stdin can be read only once", None),
         (["-"], "no name for the output", "-o oci:"),
         (["rootfs", "-o", "-", "-o", "type=oci"], "two outputs on stdout", None),
+        (["rootfs", "-o", "-", "--json"], "stdout is for one", "--metadata-file"),
         (["in.tar:/opt"], "is a tar archive", None),
         (["in.tar", "--chown", "0"], "is a tar archive", None),
         (["in.tar", "rootfs", "--exclude", "x"], "is a tar archive", None),

@@ -15,6 +15,12 @@ def main() -> None:
 
         sys.stdout.write(f"fastoci {__version__}\n")
         sys.exit(0)
-    from fastoci.cli.app import run
+    try:
+        from fastoci.cli.app import run
 
-    sys.exit(run(arguments))
+        code = run(arguments)
+    except KeyboardInterrupt:
+        # Before a command has handlers of its own.
+        sys.stderr.write("error: interrupted\n")
+        code = 130
+    sys.exit(code)

@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: The command line without the program's name.
 
     Returns:
-        The exit code, as docs/cli and `fastoci.errors` have it.
+        The exit code, as `fastoci.errors` has it.
     """
     try:
         return _dispatch(list(arguments))

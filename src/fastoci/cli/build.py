@@ -195,8 +195,13 @@ def run(
     """Make an image of directory trees or tar files, one layer each."""
     from fastoci.build import build
     from fastoci.layer.cpus import available_cpus
+    from fastoci.output import STDOUT, Output
     from fastoci.spec.platform import Platform
 
+    # An archive on stdout is the result, and anything beside it would be part of the archive.
+    on_stdout = any(Output.parse(text).path == STDOUT for text in destination.output or ())
+    if on_stdout and output.json:
+        raise UsageError("stdout is for one: the archive of -o, or the document of --json", hint="use --metadata-file")
     with output.console() as console:
         options = config.options(lambda message, hint: console.sink(Warned(message, hint)))
         layer, policy, epoch, reached = tree.layer(), tree.policy(), tree.epoch(), registry.options()
@@ -220,4 +225,5 @@ def run(
             sink=console.sink,
         )
         files.write(result)
-    console.result(result.names, report.document(result))
+    if not on_stdout:
+        console.result(result.names, report.document(result))

@@ -125,7 +125,8 @@ def write_stdout(lines: Iterable[str]) -> None:
         BrokenPipeError: Nobody reads it any more.
     """
     if sys.stdout.isatty():
-        data = "".join(f"{shown}\n" for line in lines for shown in map(printable, line.split("\n"))).encode()
+        text = "".join(f"{shown}\n" for line in lines for shown in map(printable, line.split("\n")))
+        data = text.encode(sys.stdout.encoding, "backslashreplace")
     else:
         data = b"".join(os.fsencode(line) + b"\n" for line in lines)
     sys.stdout.flush()
