@@ -76,6 +76,38 @@ class ArchiveWriter:
         self._tar.put_blob(descriptor.digest, len(data), data)
         return descriptor
 
+    def copy_blob(self, descriptor: Descriptor, source: BinaryIO) -> None:
+        """Copy a blob whose size and digest are known: it goes straight to its place, on a stream, too.
+
+        Args:
+            descriptor: Of the blob; whether its bytes have the digest is for the source to check.
+            source: Where to read it, from its first byte to its last.
+
+        Raises:
+            StoreError: The disk, or whoever reads the stream, did not take it.
+            InvalidImageError: It has another size.
+        """
+        digest, size = descriptor.digest, descriptor.size
+        with self._mutex:
+            if self._in_place is not None:
+                raise RuntimeError("a blob is still being written")
+            if not self._take(digest, size):
+                return
+            self._out.write(file_header(_place(digest), size))
+            done = 0
+            while piece := source.read(_COPY_SIZE):
+                done += len(piece)
+                if done > size:
+                    break
+                self._out.write(piece)
+            if done != size:
+                raise InvalidImageError(
+                    f"the blob {digest} has not the size that is said of it",
+                    cause=f"{'over' if done > size else 'only'} {min(done, size):,} bytes",
+                    digest=str(digest),
+                )
+            self._out.write(bytes(padding(size)))
+
     def has_blob(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether a blob was put, and of that size where one is given."""
         found = self._tar.sizes.get(digest)
