@@ -87,26 +87,7 @@ class ArchiveWriter:
             StoreError: The disk, or whoever reads the stream, did not take it.
             InvalidImageError: It has another size.
         """
-        digest, size = descriptor.digest, descriptor.size
-        with self._mutex:
-            if self._in_place is not None:
-                raise RuntimeError("a blob is still being written")
-            if not self._take(digest, size):
-                return
-            self._out.write(file_header(_place(digest), size))
-            done = 0
-            while piece := source.read(_COPY_SIZE):
-                done += len(piece)
-                if done > size:
-                    break
-                self._out.write(piece)
-            if done != size:
-                raise InvalidImageError(
-                    f"the blob {digest} has not the size that is said of it",
-                    cause=f"{'over' if done > size else 'only'} {min(done, size):,} bytes",
-                    digest=str(digest),
-                )
-            self._out.write(bytes(padding(size)))
+        self._tar.copy_blob(descriptor.digest, descriptor.size, source)
 
     def has_blob(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether a blob was put, and of that size where one is given."""

@@ -7,9 +7,9 @@ afterwards, and if nothing else wants the end meanwhile: what does, waits until 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from fastoci.errors import StoreError
+from fastoci.errors import InvalidImageError, StoreError
 from fastoci.store.atomic import TempFile
 from fastoci.store.blobs import BlobWriter
 from fastoci.store.faults import explain, explained
@@ -82,6 +82,37 @@ class BlobTar:
             self._waiting.append((digest, size, content))
             if not self._in_place:
                 self._put_waiting()
+
+    def copy_blob(self, digest: Digest, size: int, source: BinaryIO) -> None:
+        """Append a blob whose digest and size are known before it is read. No blob may be at its place.
+
+        Args:
+            digest: Of what `source` gives.
+            size: Of what `source` gives, in bytes.
+            source: Read to its end.
+
+        Raises:
+            InvalidImageError: It gives more or less.
+        """
+        with self.mutex:
+            if self._in_place:
+                raise RuntimeError("a blob is still being written")
+            if not self.take(digest, size):
+                return
+            self.out.write(file_header(self.place(digest), size))
+            done = 0
+            while piece := source.read(min(_COPY_SIZE, size - done + 1)):
+                done += len(piece)
+                if done > size:
+                    break
+                self.out.write(piece)
+            if done != size:
+                raise InvalidImageError(
+                    f"the blob {digest} has not the size that is said of it",
+                    cause=f"{size:,} bytes are said, and there are {'more' if done > size else f'{done:,}'}",
+                    digest=str(digest),
+                )
+            self.out.write(bytes(padding(size)))
 
     def take(self, digest: Digest, size: int) -> bool:
         """Note that a blob is put; return whether it was not before."""

@@ -20,6 +20,7 @@ _HINTS = {
     errno.EROFS: "the file system is mounted read-only: write elsewhere",
     errno.EACCES: "its owner or mode does not let you: look at it with ls -ld",
     errno.EPERM: "its owner or mode does not let you: look at it with ls -ld",
+    errno.EEXIST: "a file of that name stands there: name another",
     errno.ENOTDIR: "a part of this path is a file: name another",
     errno.EISDIR: "it is a directory: name a file, or oci:DIR for a layout",
     errno.ENAMETOOLONG: "choose a shorter name",
