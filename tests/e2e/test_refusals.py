@@ -119,8 +119,10 @@ def test_tag_is_not_in_the_layout(fastoci: Fastoci, open_registry: Registry, lay
 
 def test_layout_is_none(fastoci: Fastoci, open_registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
-    for name in (f"oci:{tmp_path}/directory:1", f"oci:{tmp_path}/nothing:1", f"oci-archive:{tmp_path}/nothing.tar"):
-        fastoci.run("push", name, f"{open_registry.host}/demo/hello:1").failed(1, error=".", hint=".")
+    target = f"{open_registry.host}/demo/hello:1"
+    fastoci.run("push", f"oci:{tmp_path}/directory:1", target).failed(1, error="directory", hint=".")
+    for name in (f"oci:{tmp_path}/nothing:1", f"oci-archive:{tmp_path}/nothing"):
+        fastoci.run("push", name, target).failed(1, error=f"{tmp_path}/nothing", cause="[Nn]o such file")
 
 
 def test_tree_is_missing(fastoci: Fastoci, open_registry: Registry, tmp_path: Path) -> None:
