@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BlobCheck"]
 
+_INFLATERS = "Python 3.14 does, and the package backports.zstd"
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:
@@ -132,7 +134,7 @@ class BlobCheck:
         if job.compression is None:
             compression = mediatypes.compression_of(job.blob.media_type)
             if compression is not None:
-                add("unchecked", use.path, f"its diff_id: nothing here inflates {compression}", digest)
+                add("unchecked", use.path, f"its diff_id: nothing here inflates {compression} ({_INFLATERS})", digest)
         elif not use.diff_id.is_supported:
             add("unchecked", use.path, f"its diff_id cannot be computed here: {use.diff_id.algorithm}", digest)
         elif facts.diff_id is not None and facts.diff_id != use.diff_id:

@@ -59,6 +59,7 @@ class DocumentCheck:
         images: How many manifests were looked into.
         uses: The blobs that they name, configs left out: these were read.
         read: Digests of the documents that are what their descriptors say, configs included.
+        layers: The digests of each image's layers, by that of its config.
     """
 
     source: ImageSource
@@ -66,6 +67,7 @@ class DocumentCheck:
     images: int = 0
     uses: list[BlobUse] = field(default_factory=list)
     read: set[Digest] = field(default_factory=set)
+    layers: dict[Digest, tuple[Digest, ...]] = field(default_factory=dict)
     _platforms: dict[Digest, Platform | None] = field(default_factory=dict)
     _seen: set[tuple[Digest, int, str]] = field(default_factory=set)
 
@@ -123,6 +125,7 @@ class DocumentCheck:
             what = f"the config {manifest.config.digest}"
             data = self.source.read_blob(manifest.config)
             self.read.add(manifest.config.digest)
+            self.layers[manifest.config.digest] = tuple(layer.digest for layer in manifest.layers)
             config = ImageConfig.from_bytes(data, what)
         diff_ids: tuple[Digest | None, ...] = (None,) * len(manifest.layers)
         if config is not None:

@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastoci.archivecheck import check_docker_list
 from fastoci.blobcheck import BlobCheck
 from fastoci.documentcheck import BlobUse, DocumentCheck
 from fastoci.events import Sink, discard
@@ -22,6 +23,7 @@ from fastoci.parallel import run_all
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.index import Index
+from fastoci.store.archive_reader import Archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +113,8 @@ def validate(
         if isinstance(source, StoredImage) and source.place == "layout" and not source.names_one:
             checked = documents.read | {use.descriptor.digest for use in documents.uses}
             tasks += blobs.tasks(_others(source.path, checked, findings))
+        if isinstance(source, StoredImage) and isinstance(source.store, Archive) and not source.names_one and not fast:
+            check_docker_list(source.store, documents.layers, findings)
         # One check keeps two CPUs busy where the blobs are at hand, and none while it waits for a registry.
         jobs = max(1, available_cpus() // 2) if isinstance(source, StoredImage) else options.jobs
         run_all(tasks, jobs=jobs, stop=stop, on_stop=source.cancel)
