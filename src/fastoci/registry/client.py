@@ -322,16 +322,15 @@ class RegistryClient:
         patience = Patience(self.pacer, self.options.retry if limit is None else limit)
         wait = 0.0
         while True:
-            failure: RegistryError
+            trouble: TransportError | None = None
             asked, weight = None, 1
             try:
                 self.pacer.wait(wait)
                 response = attempt()
             except TransportError as error:
-                failure = unreachable(self.host, error, what)
+                failure, trouble, reason = unreachable(self.host, error, what), error, str(error)
                 if not error.passing:
                     raise failure from error
-                reason = str(error)
                 if error.fault is Fault.TIMEOUT and not error.known:
                     weight = 3  # a quarter of a minute each: who waits for a host that may not be there has had enough
             else:
@@ -345,7 +344,7 @@ class RegistryClient:
             except OutOfPatienceError as error:
                 if error.failures > 1:
                     failure.cause = f"{failure.cause}; {error.failures} failures in a row"
-                raise failure from error
+                raise failure from trouble
             self.sink(Retry(self.host, reason, wait))
 
     def refused(self, response: Response, what: str, scopes: Scopes, hint: str | None = None) -> RegistryError:

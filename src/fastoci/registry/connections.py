@@ -22,13 +22,22 @@ if TYPE_CHECKING:
 
     from urllib3.response import HTTPResponse
 
-__all__ = ["TARGET", "Pool", "SecurePool", "Watch"]
+__all__ = ["SOCKET_OPTIONS", "TARGET", "Pool", "SecurePool", "Watch"]
 
 # A pseudo header, as HTTP/2 has it, that carries the request target past urllib3's pools. These rewrite targets
 # (`%3d` becomes `%3D`, `..` is collapsed) where a Location is to come back byte for byte, and write them into their
 # log, where a session or a signature does not belong. No real header can begin with a colon.
 TARGET = ":path"
 
+# Beside urllib3's own (no Nagle): a dead peer is noticed while a commit is waited for, and no more than a piece waits
+# in the kernel to be sent, so that progress is what went out and a cut connection takes little with it.
+SOCKET_OPTIONS = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 256 << 10),
+]
 SEND_TIMEOUT = 60.0  # seconds for the kernel to take one piece of a body
 IDLE_LIMIT = 30.0  # seconds after which a connection is not used again: balancers drop theirs after 60 without a word
 

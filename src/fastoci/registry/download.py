@@ -107,7 +107,7 @@ class BlobReader(io.RawIOBase):
             found = _CONTENT_RANGE.match(response.header("Content-Range") or "")
             if found is None or int(found[1]) != self._offset:
                 response.drop()
-                raise TransportError(Fault.GARBLED, "a range that was not asked for")
+                raise TransportError(Fault.GARBLED, "a range that was not asked for", known=True)
         elif response.status == 200:
             self._skip(response)
         else:

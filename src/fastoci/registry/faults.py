@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 from enum import Enum
-from http.client import HTTPException, RemoteDisconnected
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 
 import urllib3.exceptions
 
@@ -29,10 +29,12 @@ class Fault(Enum):
     CANCELLED = "cancelled"
 
 
-# A host that is reached for the first time may be misspelt, or not be there: trying again helps nobody. Once it has
-# answered, the same failures mean that it is being restarted, or that the network is away for a moment.
-_PASSING_ONCE_KNOWN = frozenset({Fault.RESOLVE, Fault.REFUSED, Fault.UNREACHABLE, Fault.PROXY})
-_PASSING = frozenset({Fault.RESET, Fault.TIMEOUT, Fault.GARBLED, Fault.TLS})
+# A host that is reached for the first time may be misspelt, not be there, or be something else: trying again helps
+# nobody. Once it has answered, the same failures mean that it is being restarted, or that the network is away.
+_PASSING = frozenset({Fault.RESET, Fault.TIMEOUT})
+_PASSING_ONCE_KNOWN = frozenset(
+    {Fault.RESOLVE, Fault.REFUSED, Fault.UNREACHABLE, Fault.PROXY, Fault.TLS, Fault.GARBLED}
+)
 
 
 class TransportError(Exception):
@@ -41,15 +43,16 @@ class TransportError(Exception):
     Args:
         fault: What it was.
         detail: More, in the words of the kernel, OpenSSL or http.client; empty where there is no more.
+        known: Whether the host has answered before.
+        request: What was sent where, as it may be shown.
     """
 
-    def __init__(self, fault: Fault, detail: str = "") -> None:
+    def __init__(self, fault: Fault, detail: str = "", *, known: bool = False, request: str | None = None) -> None:
         super().__init__(fault, detail)
         self.fault = fault
         self.detail = detail
-        # Whoever sent the request sets these: whether the host has answered before, and what was sent where.
-        self.known = False
-        self.request: str | None = None
+        self.known = known
+        self.request = request
 
     def __str__(self) -> str:
         return f"{self.fault.value} ({self.detail})" if self.detail else self.fault.value
@@ -92,10 +95,14 @@ def _innermost(error: BaseException) -> BaseException:
 def _of_cause(error: BaseException) -> TransportError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TransportError(Fault.CERTIFICATE, error.verify_message or str(error.reason))
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return TransportError(Fault.RESET, "within TLS")
     if isinstance(error, ssl.SSLError):
         return TransportError(Fault.TLS, str(error.reason or error.strerror or ""))
     if isinstance(error, TimeoutError):
         return TransportError(Fault.TIMEOUT)
+    if isinstance(error, IncompleteRead):
+        return TransportError(Fault.RESET, "the answer broke off")
     if isinstance(error, RemoteDisconnected):
         return TransportError(Fault.RESET, "closed without an answer")
     if isinstance(error, ConnectionError):

@@ -46,9 +46,9 @@ def _fits(origin: Origin, rule: str) -> bool:
         except ValueError:
             return False
     try:
-        return address is not None and address == ipaddress.ip_address(rule.strip("[]"))
+        return address == ipaddress.ip_address(rule.strip("[]"))
     except ValueError:
-        pass
+        pass  # a name, or an address with a port
     try:
         host, port = host_and_port(rule.removeprefix("*"))
     except InvalidUrlError:

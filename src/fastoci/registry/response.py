@@ -79,7 +79,9 @@ class Response:
         try:
             return self._raw.read1(size) or b""
         except (HTTPError, HTTPException, OSError) as error:
-            raise fault_of(error) from error
+            trouble = fault_of(error)
+            trouble.known, trouble.request = True, f"{self.method} {self.url}"
+            raise trouble from error
 
     def body(self, limit: int) -> bytes:
         """Return the whole body.
@@ -102,7 +104,7 @@ class Response:
                 raise TooLongError
             if time.monotonic() > deadline:
                 self._raw.close()
-                raise TransportError(Fault.TIMEOUT, "the body drips")
+                raise TransportError(Fault.TIMEOUT, "it drips", known=True, request=f"{self.method} {self.url}")
         self._raw.release_conn()
         return b"".join(pieces)
 

@@ -20,7 +20,7 @@ from urllib3.util import Timeout, make_headers, parse_url
 from urllib3.util import Url as Address
 
 from fastoci.errors import RegistryError
-from fastoci.registry.connections import TARGET, Pool, SecurePool, Watch
+from fastoci.registry.connections import SOCKET_OPTIONS, TARGET, Pool, SecurePool, Watch
 from fastoci.registry.faults import Fault, TransportError, fault_of
 from fastoci.registry.proxy import proxy_for
 from fastoci.registry.response import Response
@@ -243,7 +243,11 @@ class Transport:
         proxy = proxy_for(origin)
         manager = urllib3.PoolManager() if proxy is None else self._proxy_manager(proxy)
         manager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
-        options: dict[str, object] = {"maxsize": self._options.jobs * 2 + 2, "block": False}
+        options: dict[str, object] = {
+            "maxsize": self._options.jobs * 2 + 2,
+            "block": False,
+            "socket_options": SOCKET_OPTIONS,
+        }
         if origin.scheme == "https":
             options["ssl_context"] = tls_context(origin, self._options, registry=origin.host == self._host)
         pool = manager.connection_from_host(origin.host, origin.port, origin.scheme, pool_kwargs=options)

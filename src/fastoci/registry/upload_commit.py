@@ -170,4 +170,5 @@ def _digest_refused(work: UploadWork, response: Response) -> Step:
             hint="look for a proxy that changes what passes it",
         )
     work.digest_refused = True
+    work.abort()
     return work.restart(cause_of(response), work.session.mode.other if work.may_choose else None)

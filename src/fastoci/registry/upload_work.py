@@ -275,6 +275,7 @@ class UploadWork:
         """Start again in another mode, if the user has left it to us; else the answer that asks for it is final."""
         if not self.may_choose or mode is self.session.mode:
             raise self.refused(response)
+        self.abort()
         return self.restart(cause_of(response), mode)
 
     def body(self, end: int) -> Chunk:
