@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import settings
 
-from imagekit import hub, kit, no_credentials  # noqa: F401 - fixtures, for whoever asks for them
+from imagekit import fastoci, hub, kit, no_credentials  # noqa: F401 - fixtures, for whoever asks for them
 
 settings.register_profile("fastoci", deadline=None)
 settings.load_profile("fastoci")

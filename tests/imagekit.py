@@ -160,6 +160,22 @@ def hub(no_credentials: Path) -> Any:
     registry.close()
 
 
+@pytest.fixture
+def fastoci(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, no_credentials: Path) -> Any:
+    """The command line in this process: returns the exit code, stdout and stderr."""
+    from fastoci.cli import app
+
+    monkeypatch.setattr("fastoci.cli.signals.install", lambda: None)
+    monkeypatch.setattr("fastoci.cli.allocator.limit_arenas", lambda: None)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = app.run([str(argument) for argument in arguments])
+        return (code, *capfd.readouterr())
+
+    return run
+
+
 def push_by_hand(kit: LayoutKit, registry: FakeRegistry, repository: str, descriptor: Json, *references: str) -> None:
     """Put an image and all that belongs to it into the registry's memory."""
     document = kit.read(descriptor)
