@@ -19,7 +19,7 @@ from fastoci import build as build_module
 from fastoci import events
 from fastoci.build import ConfigOptions, build
 from fastoci.cli import app
-from fastoci.errors import FastociError, TreeError, UsageError
+from fastoci.errors import FastociError, StoreError, TreeError, UsageError
 from fastoci.layer.options import LayerOptions
 from fastoci.output import Output
 from fastoci.tree.policy import TreePolicy
@@ -484,6 +484,32 @@ def test_temporary_files_are_kept_out_of_the_tree(tree, capfd, monkeypatch):
     _, err = run(capfd, tree, "-o", "oci-archive:a.tar", "-o", "oci-archive:b.tar", code=2)
     assert "lies inside the source" in err
     assert "TMPDIR" in err
+
+
+def test_errors_in_temporary_files_say_how_to_have_them_elsewhere(tree, monkeypatch):
+    def full(*arguments):
+        path = str(next(Path("tmp").absolute().glob("fastoci-*/image")))
+        raise StoreError(f"cannot write to {path}", path=path, cause="No space left on device", hint="make room")
+
+    monkeypatch.setattr(build_module, "pack_tree", full)
+    with pytest.raises(StoreError) as caught:
+        build([str(tree)], outputs=["-", "oci-archive:a.tar"], stdout=io.BytesIO())
+    assert "set TMPDIR" in caught.value.hint
+    monkeypatch.setenv("TMPDIR", "missing")
+    with pytest.raises(StoreError) as caught:
+        build([str(tree)], outputs=["-", "oci-archive:a.tar"], stdout=io.BytesIO())
+    assert caught.value.what == "cannot write temporary files to missing"
+
+
+def test_a_failing_copy_leaves_the_image_nowhere(tree, monkeypatch):
+    def fails(*arguments):
+        raise StoreError("disk full", path="x")
+
+    monkeypatch.setattr(build_module, "copy_layers", fails)
+    with pytest.raises(StoreError):
+        build([str(tree)], outputs=["oci:out", "oci-archive:out.tar"])
+    assert not Path("out").exists()
+    assert not Path("out.tar").exists()
 
 
 @pytest.mark.parametrize("output", ["out", "oci-archive:out.tar"])

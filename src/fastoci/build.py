@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["BuildResult", "ConfigOptions", "build"]
 
 DEFAULT_TAG = "latest"
+
+_LARGE_TMP = "/var/tmp"  # noqa: S108 - the directories made there have names that cannot be guessed
+_TMPDIR_HINT = "set TMPDIR to another directory, with room for the layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,23 +224,9 @@ class _Build:
 
     def _open_private(self, stack: ExitStack) -> LayoutTarget:
         # Layers are large, and /tmp is often memory.
-        base = os.environ.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir())  # noqa: S108 - mkdtemp's names cannot be guessed
-        check_outside(
-            base, f"the directory for temporary files, {base},", self._plan.sources, hint="TMPDIR=… elsewhere"
-        )
-        try:
-            directory = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="fastoci-", dir=base, ignore_cleanup_errors=True)
-            )
-        except OSError as error:
-            raise StoreError(
-                f"cannot write temporary files to {base}",
-                path=base,
-                cause=error.strerror,
-                hint="TMPDIR=… elsewhere",
-                errno=error.errno,
-            ) from error
-        return LayoutTarget(os.path.join(directory, "image"), stack)
+        base = os.environ.get("TMPDIR") or (_LARGE_TMP if os.path.isdir(_LARGE_TMP) else tempfile.gettempdir())
+        check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=_TMPDIR_HINT)
+        return LayoutTarget(os.path.join(stack.enter_context(_temporary_directory(base)), "image"), stack)
 
     def _pack(self, target: Target, stdin: BinaryIO | None) -> Iterator[PackedLayer]:
         done: list[PackedLayer] = []
@@ -277,9 +267,10 @@ class _Build:
 
     def _write(self, targets: Sequence[tuple[Output | None, Target]], image: NewImage) -> None:
         primary = targets[0][1]
+        # What can fail comes first, so that the image appears everywhere or nowhere.
+        for _, target in targets[1:]:
+            copy_layers(_layout(primary).layout, target, image.layers)
         for output, target in targets:
-            if target is not primary:
-                copy_layers(_layout(primary).layout, target, image.layers)
             target.finish(image, self._names_in(output))
 
     def _names_in(self, output: Output | None) -> list[str]:
@@ -331,6 +322,29 @@ class _Build:
         started = time.monotonic()
         yield
         self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - started
+
+
+@contextlib.contextmanager
+def _temporary_directory(base: str) -> Iterator[str]:
+    """Make a directory for layers that only pass through; an error in it says how to have it elsewhere."""
+    try:
+        directory = tempfile.mkdtemp(prefix="fastoci-", dir=base)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write temporary files to {base}",
+            path=base,
+            cause=error.strerror,
+            hint=_TMPDIR_HINT,
+            errno=error.errno,
+        ) from error
+    try:
+        yield directory
+    except StoreError as error:
+        if error.path.startswith(directory):
+            error.hint = _TMPDIR_HINT
+        raise
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _layout(target: Target) -> LayoutTarget:

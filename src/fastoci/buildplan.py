@@ -52,7 +52,7 @@ class BuildPlan:
             wanted.append(Output("registry"))
         if load:
             wanted.append(Output("load", name=None if load is True else load))
-        return cls(trees, [_tag(tag) for tag in tags], wanted or [default_output(trees)])
+        return cls(trees, list(dict.fromkeys(map(_tag, tags))), wanted or [default_output(trees)])
 
     def check(self, policy: TreePolicy) -> None:
         """Refuse what cannot be done.

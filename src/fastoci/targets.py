@@ -48,6 +48,9 @@ class Target(Protocol):
     def blob(self) -> BlobWriter:
         """Return a writer for one layer; one at a time."""
 
+    def copy(self, descriptor: Descriptor, source: BinaryIO) -> None:
+        """Copy a layer that exists elsewhere."""
+
     def finish(self, image: NewImage, names: Sequence[str]) -> None:
         """Write the config and the manifest, and let the image appear under its names."""
 
@@ -71,6 +74,13 @@ class LayoutTarget:
     def blob(self) -> BlobWriter:
         """Return a writer for one layer."""
         return self.layout.blob_writer()
+
+    def copy(self, descriptor: Descriptor, source: BinaryIO) -> None:
+        """Copy a layer that exists elsewhere."""
+        with self.layout.blob_writer() as blob:
+            while piece := source.read(_PIECE):
+                blob.write(piece)
+            blob.commit(descriptor.digest)
 
     def finish(self, image: NewImage, names: Sequence[str]) -> None:
         """Write the config and the manifest, and let the image appear under its names."""
@@ -97,6 +107,10 @@ class ArchiveTarget:
         """Return a writer for one layer."""
         return self._writer.blob_writer()
 
+    def copy(self, descriptor: Descriptor, source: BinaryIO) -> None:
+        """Copy a layer that exists elsewhere."""
+        self._writer.copy_blob(descriptor, source)
+
     def finish(self, image: NewImage, names: Sequence[str]) -> None:
         """Write the config and the manifest, and let the archive appear."""
         for descriptor, data in image.documents:
@@ -114,7 +128,5 @@ def copy_layers(source: BlobReader, target: Target, layers: Sequence[Descriptor]
         layers: Which.
     """
     for descriptor in layers:
-        with source.open_blob(descriptor) as blob, target.blob() as copy:
-            while piece := blob.read(_PIECE):
-                copy.write(piece)
-            copy.commit(descriptor.digest)
+        with source.open_blob(descriptor) as blob:
+            target.copy(descriptor, blob)
