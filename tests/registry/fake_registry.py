@@ -125,7 +125,7 @@ class FakeRegistry:
     def start(self, port: int) -> None:
         self.server = ThreadingHTTPServer(("127.0.0.1", port), self.handler)
         self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None  # type: ignore[method-assign] - what fails there, fails on purpose
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # what fails there, fails on purpose
         if self.context is not None:
             self.server.socket = self.context.wrap_socket(
                 self.server.socket, server_side=True, do_handshake_on_connect=False

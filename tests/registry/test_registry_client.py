@@ -153,7 +153,7 @@ def test_a_registry_that_is_starting(registry: FakeRegistry, connect: Connect, e
 def test_options_that_cannot_be_meant() -> None:
     for wrong in ({"jobs": 0}, {"retry": -1}, {"upload": "fast"}, {"chunk_size": 0}):
         with pytest.raises(UsageError):
-            RegistryOptions(**wrong)  # type: ignore[arg-type] - wrong on purpose
+            RegistryOptions(**wrong)  # type: ignore[arg-type]  # wrong on purpose
 
 
 # Pushing allowed or not.

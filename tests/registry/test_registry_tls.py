@@ -201,7 +201,7 @@ def test_an_early_answer_within_tls(secure: FakeRegistry, connect: Connect, dire
     data = noise(8_000_000)
 
     def at_most(handler: Handler) -> Reply:
-        return answer(413, read=False)(handler) if handler.unread > 4_000_000 else handler.dispatch()  # type: ignore[return-value] - neither is None
+        return answer(413, read=False)(handler) if handler.unread > 4_000_000 else handler.dispatch()  # type: ignore[return-value]  # neither is None
 
     secure.on("PATCH", "/uploads/", at_most, times=9)
     result = upload_blob(

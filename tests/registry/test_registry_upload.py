@@ -484,7 +484,7 @@ def test_off_by_one(registry: FakeRegistry, connect: Connect, form: str) -> None
     registry.on("GET", UPLOADS, one_high, times=99)
     push(connect(registry, chunk_size=CHUNK))
     assert stands(registry)
-    assert ranges(registry)[2].startswith("105001-")  # type: ignore[union-attr] - every PATCH has one here
+    assert ranges(registry)[2].startswith("105001-")  # type: ignore[union-attr]  # every PATCH has one here
     assert ranges(registry)[3].startswith("105000-")  # type: ignore[union-attr]
     assert len(registry.requests("POST")) == 1
 

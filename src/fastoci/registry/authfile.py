@@ -25,7 +25,15 @@ from fastoci.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["AuthDocument", "AuthFileError", "Credential", "docker_config_path", "podman_auth_paths", "update_auth_file"]
+__all__ = [
+    "HUB_HOSTS",
+    "AuthDocument",
+    "AuthFileError",
+    "Credential",
+    "docker_config_path",
+    "podman_auth_paths",
+    "update_auth_file",
+]
 
 # Docker Hub's key since docker 1.0; the others are names under which it is reached.
 HUB_KEY = "https://index.docker.io/v1/"

@@ -17,6 +17,7 @@ from fastoci.errors import AccessDeniedError, RegistryError
 from fastoci.events import PushAllowed, Retry, Sink, discard
 from fastoci.registry import manifests
 from fastoci.registry.auth import Authenticator, Grant, Scopes, pull_scope, push_scope
+from fastoci.registry.authfile import HUB_HOSTS
 from fastoci.registry.download import BlobReader
 from fastoci.registry.faults import Fault, TransportError
 from fastoci.registry.options import RegistryOptions
@@ -39,8 +40,7 @@ __all__ = ["RegistryClient"]
 
 _ABORT_TIMEOUT = 10.0
 
-# Docker Hub's name in references, and the host that speaks for it.
-_HUB = "docker.io"
+# The host that speaks for Docker Hub, whatever name references have for it.
 _HUB_API = "registry-1.docker.io"
 
 
@@ -74,7 +74,7 @@ class RegistryClient:
         self.sink = sink
         self.profile = HostProfile()
         try:
-            self._name, self._port = host_and_port(_HUB_API if host == _HUB else host)
+            self._name, self._port = host_and_port(_HUB_API if host in HUB_HOSTS else host)
         except InvalidUrlError as error:
             raise RegistryError(f"not a registry's host: {host!r}", cause=str(error)) from error
         self._transport = Transport(self._name, self.options)

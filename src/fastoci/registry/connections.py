@@ -6,6 +6,7 @@ Threads: a connection belongs to one request at a time; a `Watch` may cut it off
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import ssl
 import threading
@@ -81,9 +82,40 @@ def _cut(connection: HTTPConnection) -> None:
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
+class _Lines:
+    """A stream of header lines that remembers whether they came to their end."""
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401 - what http.client has for a socket's stream
+        self.file = file
+        self.last = b""
+
+    def readline(self, limit: int) -> bytes:
+        self.last = self.file.readline(limit)
+        return self.last
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose headers are whole. http.client itself takes those of a broken connection for all there are."""
+
+    def begin(self) -> None:
+        lines = _Lines(self.fp)
+        self.fp = lines  # type: ignore[assignment]  # for as long as only lines are read
+        try:
+            super().begin()
+        finally:
+            if self.fp is lines:  # type: ignore[comparison-overlap]  # see above
+                self.fp = lines.file
+        if lines.last == b"":
+            raise http.client.IncompleteRead(b"")
+
+
 class _Upload(HTTPConnection):
     """What both kinds of connection have in common; always mixed into one of urllib3's classes."""
 
+    response_class = _Answer
     _in_body = False
     _unfinished = False
     _answers = 0

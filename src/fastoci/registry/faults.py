@@ -73,6 +73,8 @@ def fault_of(error: Exception) -> TransportError:
         cause = error.__cause__
         refused = isinstance(cause, ConnectionRefusedError)
         return TransportError(Fault.REFUSED) if refused else TransportError(Fault.UNREACHABLE, _words(cause))
+    if isinstance(error, urllib3.exceptions.LocationValueError | UnicodeError):
+        return TransportError(Fault.RESOLVE, "it cannot be the name of one")
     if isinstance(error, urllib3.exceptions.TimeoutError):
         return TransportError(Fault.TIMEOUT)
     if isinstance(error, urllib3.exceptions.HTTPError | TimeoutError | ConnectionError) and not isinstance(

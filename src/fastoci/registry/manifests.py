@@ -54,7 +54,9 @@ def get(client: RegistryClient, repository: str, reference: str) -> tuple[Descri
             status=404,
         )
     if response.status != 200:
-        raise client.refused(response, f"cannot read {name}", scopes)
+        # Many registries say of what is not there that it is not allowed.
+        hint = f"check the name, or fastoci login {client.host}" if response.status in {401, 403} else None
+        raise client.refused(response, f"cannot read {name}", scopes, hint)
     digest = Digest.parse(reference) if ":" in reference else Digest.of(data)
     said = response.header("Docker-Content-Digest") or str(digest)
     if not digest.matches(data) or _differs(digest, said):
