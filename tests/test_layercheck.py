@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import importlib
@@ -141,6 +142,22 @@ def test_what_the_reader_raises_arrives_and_no_thread_is_left(compression):
         check_layer(Failing(BIG, error), algorithm="sha256", limit=len(BIG), compression=compression)
     assert caught.value is error
     assert not [thread for thread in threading.enumerate() if thread.name == "fastoci-inflate"]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "none", None])
+def test_a_disk_that_fails_is_not_the_image_s_fault(compression):
+    stream = Failing(BIG, OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(StoreError, match="cannot read the blob x: Input/output error") as caught:
+        check_layer(stream, algorithm="sha256", limit=len(BIG), compression=compression, name="the blob x")
+    assert caught.value.errno == errno.EIO
+
+
+@pytest.mark.parametrize("flag", [4, 8, 16])
+def test_a_gzip_header_without_an_end_is_an_error(flag):
+    """RFC 1952: FEXTRA, FNAME and FCOMMENT have room for more than anybody holds."""
+    facts = check(b"\x1f\x8b\x08" + bytes([flag]) + b"\0\0\0\0\0\xff" + b"\xff" * (2 << 20))
+    assert facts.diff_id is None
+    assert messages(facts)[0].startswith("the gzip stream is broken: ")
 
 
 @pytest.mark.parametrize("compression", ["gzip", "none", None])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -18,11 +20,13 @@ from fastoci.errors import (
     ImageNotFoundError,
     InvalidImageError,
     RegistryError,
+    StoreError,
     UsageError,
 )
 from fastoci.push import push
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.platform import Platform
+from fastoci.store.layout import Layout
 from imagekit import CONFIG, GZIP, LayoutKit, make_tar, noise
 
 
@@ -328,6 +332,28 @@ def test_a_blob_that_changes_while_it_is_sent(kit, hub):
     with pytest.raises(BlobMismatchError, match="changed while it was sent"):
         push(f"oci:{kit}:1", [f"{hub.host}/me/app:1"], options(upload="chunked", chunk_size=1 << 20, jobs=1))
     assert hub.manifests.get("me/app", {}) == {}
+
+
+def test_a_disk_that_fails_is_told_as_such(image, kit, hub, monkeypatch):
+    layer = kit.read(image)["layers"][0]["digest"]
+
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, "Input/output error")
+
+    real = Layout.open_blob
+    opened = []
+
+    def open_blob(self, descriptor):
+        if str(descriptor.digest) == layer:
+            opened.append(1)
+            if len(opened) > 1:  # the first time is the look whether it is there
+                return Failing(bytes(descriptor.size))
+        return real(self, descriptor)
+
+    monkeypatch.setattr(Layout, "open_blob", open_blob)
+    with pytest.raises(StoreError, match=f"cannot read the blob {layer}.*: Input/output error"):
+        push(f"oci:{kit}:1", [f"{hub.host}/me/app:1"], options())
 
 
 def test_layers_that_may_not_be_distributed_stay_where_they_are(kit, hub):

@@ -111,6 +111,7 @@ class BlobCheck:
                 algorithm=blob.digest.algorithm,
                 limit=blob.size,
                 compression=job.compression,
+                name=f"the blob {blob.digest} in {self._source.name}",
                 diff_algorithm=job.diff_algorithm,
                 stopped=self._stop.is_set,
             )

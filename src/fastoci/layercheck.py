@@ -12,14 +12,13 @@ import io
 import queue
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast
 
-from isal import igzip, isal_zlib
+from isal import igzip
 
-from fastoci.errors import FastociError
+from fastoci.errors import FastociError, StoreError
 from fastoci.parallel import StoppedError
 from fastoci.spec.digest import Digest
 from fastoci.tarcheck import Problem, TarCheck
@@ -60,6 +59,7 @@ def check_layer(
     algorithm: str,
     limit: int,
     compression: Compression | None,
+    name: str = "a blob",
     diff_algorithm: str = "sha256",
     stopped: Callable[[], bool] = lambda: False,
 ) -> LayerFacts:
@@ -70,6 +70,7 @@ def check_layer(
         algorithm: The algorithm of the blob's digest.
         limit: The size that the descriptor says, in bytes: no more than one byte beyond it is read.
         compression: How the tar is compressed; None looks at the bytes of the blob alone.
+        name: What to call the blob where it cannot be read.
         diff_algorithm: The algorithm of the diff_id.
         stopped: Asked before each read; true ends the work.
 
@@ -78,9 +79,10 @@ def check_layer(
 
     Raises:
         StoppedError: If `stopped` said so.
-        FastociError: If the stream cannot be read.
+        StoreError: If the disk cannot be read.
+        FastociError: Whatever else the stream raises.
     """
-    raw = _Hashing(stream, algorithm, limit, stopped)
+    raw = _Hashing(stream, algorithm, limit, name, stopped)
     diff = hashlib.new(diff_algorithm)
     tar = TarCheck()
     problems: list[Problem] = []
@@ -91,9 +93,9 @@ def check_layer(
             for piece in pieces:
                 diff.update(piece)
                 tar.feed(piece)
-        except _INFLATE_ERRORS as error:
+        except _BrokenStreamError as error:
             whole = False
-            problems.append(Problem("error", f"the {compression} stream is broken: {_reason(error)}"))
+            problems.append(Problem("error", f"the {compression} stream is broken: {error}"))
         else:
             tar.finish()
         finally:
@@ -128,25 +130,18 @@ def zstd_reader() -> Callable[[BinaryIO], BinaryIO] | None:
 
 
 class _BrokenStreamError(Exception):
-    """A zstd stream that its decompressor refuses, whatever class that module's errors have."""
-
-
-_ISAL_ERROR: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]  # isal's stub has an instance there
-_INFLATE_ERRORS = (igzip.BadGzipFile, _ISAL_ERROR, zlib.error, EOFError, _BrokenStreamError)
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).rstrip(".")
+    """A stream that its decompressor refuses, whatever class that module's errors have."""
 
 
 class _Hashing(io.RawIOBase):
     """A blob's bytes on their way to the decompressor, hashed and counted as they pass."""
 
-    def __init__(self, stream: BinaryIO, algorithm: str, limit: int, stopped: Callable[[], bool]) -> None:
+    def __init__(self, stream: BinaryIO, algorithm: str, limit: int, name: str, stopped: Callable[[], bool]) -> None:
         self.hash = hashlib.new(algorithm)
         self.size = 0
         self._stream = stream
         self._limit = limit
+        self._name = name
         self._stopped = stopped
 
     def readable(self) -> bool:
@@ -170,7 +165,15 @@ class _Hashing(io.RawIOBase):
         if self._stopped():
             raise StoppedError
         # One byte more than there may be, so that a blob that is too long shows itself.
-        data = self._stream.read(min(size, self._limit + 1 - self.size))
+        try:
+            data = self._stream.read(min(size, self._limit + 1 - self.size))
+        except FastociError:
+            raise
+        except OSError as error:
+            # Not one of the decompressor's, which would be the image's fault.
+            raise StoreError(
+                f"cannot read {self._name}", path=self._name, cause=error.strerror, errno=error.errno
+            ) from error
         self.hash.update(data)
         self.size += len(data)
         return data
@@ -180,30 +183,30 @@ def _inflate(raw: _Hashing, compression: Compression) -> Iterator[bytes]:
     if compression == "none":
         while piece := raw.read(_PIECE):
             yield piece
-    elif compression == "gzip":
-        # A GzipFile takes any number of members, checks each one's CRC and length, and raises on a cut or a leftover.
-        with igzip.IGzipFile(fileobj=raw, mode="rb") as reader:  # type: ignore[no-untyped-call]  # isal's has no types
-            while piece := reader.read(_PIECE):
-                yield piece
-    else:
-        yield from _inflate_zstd(raw)
-
-
-def _inflate_zstd(raw: _Hashing) -> Iterator[bytes]:
-    make = zstd_reader()
-    if make is None:  # the caller asks first; a module does not vanish in between
-        raise _BrokenStreamError("no zstd decompressor at hand")
-    reader = make(cast(BinaryIO, raw))  # only its read is asked for
+        return
+    reader = _reader(raw, compression)
     while True:
         try:
             piece = reader.read(_PIECE)
         except (FastociError, StoppedError, MemoryError):
             raise
         except Exception as error:
-            raise _BrokenStreamError(_reason(error)) from error
+            # What isal and zstd raise ranges from zlib.error to EOFError and OverflowError.
+            raise _BrokenStreamError((str(error) or type(error).__name__).rstrip(".")) from error
         if not piece:
             return
         yield piece
+
+
+def _reader(raw: _Hashing, compression: Compression) -> BinaryIO:
+    stream = cast("BinaryIO", raw)  # only its read is asked for
+    if compression == "gzip":
+        # A GzipFile takes any number of members, checks each one's CRC and length, and raises on a cut or a leftover.
+        return cast("BinaryIO", igzip.IGzipFile(fileobj=stream, mode="rb"))  # type: ignore[no-untyped-call]  # no types
+    make = zstd_reader()
+    if make is None:  # the caller asks first; a module does not vanish in between
+        raise _BrokenStreamError("no zstd decompressor at hand")
+    return make(stream)
 
 
 class _Ahead(Iterator[bytes]):

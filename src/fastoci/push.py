@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from fastoci.contents import Contents
-from fastoci.errors import BlobMismatchError, UsageError
+from fastoci.errors import BlobMismatchError, StoreError, UsageError
 from fastoci.events import PushSummary, Sink, Tagged, discard
 from fastoci.image import StoredImage, open_image, select_manifest
 from fastoci.parallel import StoppedError, run_all
@@ -259,7 +259,7 @@ class _Push:
         """Have a blob stand in each repository at one host: what the first has, the others mount from it."""
         mount_from = None if self._mounts is None else self._mounts.at(client.host)
         with self._source.open_blob(descriptor) as stream:
-            blob = _Blob(stream, descriptor, self._stop)
+            blob = _Blob(stream, descriptor, self._source.name, self._stop)
             for repository in self._repositories[client.host]:
                 yield upload_blob(
                     client, repository, descriptor, blob, title=title, sink=self._sink, mount_from=mount_from
@@ -283,8 +283,9 @@ class _Push:
 class _Blob:
     """A stored blob, as an upload reads it. It ends the upload when the whole push is to stop."""
 
-    def __init__(self, stream: BinaryIO, descriptor: Descriptor, stop: threading.Event) -> None:
+    def __init__(self, stream: BinaryIO, descriptor: Descriptor, name: str, stop: threading.Event) -> None:
         self._stream = stream
+        self._name = name
         self._descriptor = descriptor
         self._stop = stop
         self._identity = _identity(stream)
@@ -298,9 +299,13 @@ class _Blob:
             raise StoppedError
         if _identity(self._stream) != self._identity:
             raise self._changed("its file was written to")
-        if self._stream.tell() != offset:
-            self._stream.seek(offset)
-        data = self._stream.read(size)
+        try:
+            if self._stream.tell() != offset:
+                self._stream.seek(offset)
+            data = self._stream.read(size)
+        except OSError as error:
+            name = f"the blob {self._descriptor.digest} of {self._name}"
+            raise StoreError(f"cannot read {name}", path=self._name, cause=error.strerror, errno=error.errno) from error
         if not data:
             raise self._changed(f"it ends at {offset:,} of {self.size:,} bytes")
         return data
