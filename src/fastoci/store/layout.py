@@ -281,13 +281,17 @@ class Layout:
         if self._lock < 0:
             return
         with contextlib.suppress(OSError, FastociError), locked(self._root):
-            if not try_lock_alone(self._lock) or self._read_file(_INDEX, _INDEX_LIMIT) != self._before:
-                return
-            for digest in self._added:
-                self.blob_path(digest).unlink(missing_ok=True)
-            self._added.clear()
-            if self._created:
-                self._remove()
+            try:
+                if not try_lock_alone(self._lock) or self._read_file(_INDEX, _INDEX_LIMIT) != self._before:
+                    return
+                for digest in self._added:
+                    self.blob_path(digest).unlink(missing_ok=True)
+                self._added.clear()
+                if self._created:
+                    self._remove()
+            finally:
+                # Held alone for as long as this object lives, it would keep out even the next one of this process.
+                lock_shared(self._lock)
 
     def _remove(self) -> None:
         blobs = self._root / _BLOBS

@@ -54,10 +54,7 @@ def _header(name: str, size: int, mode: int, kind: bytes) -> bytes:
             kind,
             bytes(100),  # link name
             b"ustar\00000",
-            bytes(64),  # uname, gname
-            b"%07o\0" % 0,  # device
-            b"%07o\0" % 0,
-            bytes(167),
+            bytes(247),  # uname, gname, device, prefix, and nothing
         )
     )
     return header[:148] + b"%06o\0 " % sum(header) + header[156:]

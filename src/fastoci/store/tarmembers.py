@@ -129,10 +129,9 @@ class _Reader:
 
     def _check_sum(self, header: bytes) -> None:
         without = header[:148] + b" " * 8 + header[156:]
-        unsigned = sum(without)
+        said, unsigned = self._number(header[148:156]), sum(without)
         # Old writers summed signed bytes.
-        signed = unsigned - 256 * sum(byte > 127 for byte in without)
-        if self._number(header[148:156]) not in (unsigned, signed):
+        if said != unsigned and said != unsigned - 256 * sum(byte > 127 for byte in without):
             self._fail("a header's checksum is wrong")
 
     def _check_end(self, offset: int, size: int) -> None:
