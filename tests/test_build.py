@@ -559,6 +559,22 @@ def test_a_failure_in_the_second_layer_leaves_nothing(tree, monkeypatch, error, 
     assert {path: data for path, data in after.items() if "lock" not in path} == before
 
 
+@pytest.mark.timeout(60)
+def test_a_failed_build_does_not_keep_out_the_next(tree, monkeypatch):
+    build([str(tree)], outputs=["out"])
+
+    def fails(*arguments):
+        raise FastociError("it failed")
+
+    with monkeypatch.context() as patch, pytest.raises(FastociError) as caught:
+        patch.setattr(build_module, "pack_tree", fails)
+        build([str(tree)], outputs=["out"])
+    build([str(tree)], outputs=["out"], tags=["next:1"])
+    # All that the failed build had open is still reachable from its error.
+    assert caught.value.__traceback__ is not None
+    assert "1" in images("out")
+
+
 def test_sources_and_outputs_may_be_values(tree):
     result = build([TreeSource(str(tree), "/opt")], outputs=[Output("oci", "out", "x")])
     assert result.names == (f"oci:out:x@{result.digest}",)

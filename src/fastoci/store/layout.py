@@ -34,7 +34,7 @@ from fastoci.store.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fastoci.store.blobs import BlobWriter
 
@@ -62,6 +62,7 @@ class Layout:
         self._before: bytes | None = None
         self._added: set[Digest] = set()
         self._lock = -1
+        self._unlock: Callable[[], object] = lambda: None
 
     @classmethod
     def open(cls, path: str) -> Self:
@@ -136,7 +137,7 @@ class Layout:
 
     def _begin_adding(self) -> None:
         self._lock = open_directory(self._root / _BLOBS)
-        weakref.finalize(self, os.close, self._lock)
+        self._unlock = weakref.finalize(self, os.close, self._lock)
         lock_shared(self._lock)
         self._before = self._read_file(_INDEX, _INDEX_LIMIT)
 
@@ -276,22 +277,26 @@ class Layout:
         """Take away what this object added since it was made by `create` and that no manifest names yet.
 
         It does so only where no other process is at work in the layout and the index is as it was: else a blob that is
-        of no use here might be of use there. What stays is harmless. Never raises.
+        of no use here might be of use there. What stays is harmless. Never raises. It ends the use of this object.
         """
         if self._lock < 0:
             return
-        with contextlib.suppress(OSError, FastociError), locked(self._root):
-            try:
-                if not try_lock_alone(self._lock) or self._read_file(_INDEX, _INDEX_LIMIT) != self._before:
-                    return
-                for digest in self._added:
-                    self.blob_path(digest).unlink(missing_ok=True)
-                self._added.clear()
-                if self._created:
-                    self._remove()
-            finally:
-                # Held alone for as long as this object lives, it would keep out even the next one of this process.
-                lock_shared(self._lock)
+        try:
+            with contextlib.suppress(OSError, FastociError), locked(self._root):
+                self._discard()
+        finally:
+            # Held on, it would keep out all who want to add, while this process may go on to wait for one of them.
+            self._unlock()
+            self._lock = -1
+
+    def _discard(self) -> None:
+        if not try_lock_alone(self._lock) or self._read_file(_INDEX, _INDEX_LIMIT) != self._before:
+            return
+        for digest in self._added:
+            self.blob_path(digest).unlink(missing_ok=True)
+        self._added.clear()
+        if self._created:
+            self._remove()
 
     def _remove(self) -> None:
         blobs = self._root / _BLOBS
