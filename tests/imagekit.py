@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import io
 import json
 import random
@@ -42,6 +43,15 @@ def make_tar(files: dict[str, bytes]) -> bytes:
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return out.getvalue()
+
+
+def compress_zstd(data: bytes) -> bytes:
+    for name in ("compression.zstd", "backports.zstd", "zstandard"):
+        try:
+            return bytes(importlib.import_module(name).compress(data))
+        except ImportError:
+            continue
+    pytest.skip("needs Python 3.14, or the package backports.zstd or zstandard")
 
 
 def noise(size: int, seed: object = 1) -> bytes:

@@ -93,7 +93,7 @@ def test_the_bytes_are_the_documents_own(image, kit, hub):
     assert read_manifest(f"oci:{kit}:m") == kit.file(index["digest"]).read_bytes()
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs the package skopeo")
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not on PATH: apt-get install skopeo")
 @pytest.mark.parametrize("where", ["layout", "registry"])
 def test_skopeo_says_the_same(where, image, kit, hub):
     push_by_hand(kit, hub, "me/app", image, "1")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import gzip
 import hashlib
-import importlib
 import io
 import random
 import tarfile
@@ -18,6 +17,7 @@ from fastoci import layercheck
 from fastoci.errors import StoreError
 from fastoci.layercheck import check_layer, zstd_reader
 from fastoci.parallel import StoppedError
+from imagekit import compress_zstd
 
 
 def make_tar(size=100_000):
@@ -179,15 +179,6 @@ def test_without_a_decompressor_zstd_is_none_and_no_import_fails(monkeypatch):
 
     monkeypatch.setattr(layercheck.importlib, "import_module", missing)
     assert zstd_reader() is None
-
-
-def compress_zstd(data):
-    for name in ("compression.zstd", "backports.zstd", "zstandard"):
-        try:
-            return importlib.import_module(name).compress(data)
-        except ImportError:
-            continue
-    pytest.skip("needs Python 3.14, or the package backports.zstd or zstandard")
 
 
 def test_zstd_is_inflated_frame_by_frame():

@@ -189,7 +189,7 @@ def test_what_cannot_be_a_user_or_password(user, password, hub):
 @pytest.mark.parametrize("program", ["podman", "skopeo"])
 def test_podman_and_skopeo_find_them(program, hub, kit, tmp_path):
     if shutil.which(program) is None:
-        pytest.skip(f"needs the package {program}")
+        pytest.skip(f"{program} is not on PATH: apt-get install {program}")
     hub.auth = "basic"
     login(hub.host, USER, PASSWORD)
     if program == "podman":

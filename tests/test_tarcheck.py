@@ -181,7 +181,7 @@ def test_unknown_types_are_read_as_files_with_a_warning():
     assert warnings(tar) == ["b has the unknown type 'Z'"]
 
 
-@pytest.mark.skipif(shutil.which("tar") is None, reason="needs the package tar")
+@pytest.mark.skipif(shutil.which("tar") is None, reason="tar is not on PATH: apt-get install tar")
 @pytest.mark.parametrize(
     ("tar_format", "sparse"),
     [

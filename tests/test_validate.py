@@ -33,7 +33,20 @@ from fastoci.events import Notice
 from fastoci.findings import Finding, Findings
 from fastoci.registry.options import RegistryOptions
 from fastoci.validate import validate
-from imagekit import CONFIG, GZIP, INDEX, MANIFEST, TAR, ZSTD, LayoutKit, make_tar, noise, push_by_hand, sha256
+from imagekit import (
+    CONFIG,
+    GZIP,
+    INDEX,
+    MANIFEST,
+    TAR,
+    ZSTD,
+    LayoutKit,
+    compress_zstd,
+    make_tar,
+    noise,
+    push_by_hand,
+    sha256,
+)
 
 
 @pytest.fixture
@@ -200,6 +213,15 @@ class TestBlobs:
         kit.add(kit.image(make_tar({"a": b"b"})[:1024]), "1")
         [error] = errors(check(kit))
         assert error.endswith("the tar has no end: the two blocks of zeros are missing")
+
+    def test_a_zstd_layer(self, kit):
+        tar = make_tar({"a": noise(5000)})
+        layer = kit.blob(compress_zstd(tar), ZSTD)
+        for says, problems in ((tar, 0), (tar + b"x", 1)):
+            kit.entries.clear()
+            config = kit.blob(json.dumps(kit.config([says])).encode(), CONFIG)
+            kit.add(kit.manifest(config, [layer]), "1")
+            assert len(check(kit).findings) == problems
 
     def test_a_zstd_layer_is_not_called_right_where_nothing_inflates_it(self, kit, monkeypatch):
         monkeypatch.setattr(blobcheck, "zstd_reader", lambda: None)
@@ -563,7 +585,7 @@ def test_a_changed_bit_of_an_archive_is_an_error_or_seen_or_without_meaning(good
             check(path)
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs the package skopeo")
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not on PATH: apt-get install skopeo")
 @pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
 def test_what_skopeo_writes_is_valid(kind, image, kit, tmp_path):
     target = f"{kind}:{tmp_path}/copy:me/app:1" if kind == "docker-archive" else f"{kind}:{tmp_path}/copy:1"
@@ -572,7 +594,7 @@ def test_what_skopeo_writes_is_valid(kind, image, kit, tmp_path):
     assert (found.findings, found.images, found.blobs) == ((), 1, 2)
 
 
-@pytest.mark.skipif(shutil.which("umoci") is None, reason="needs the package umoci")
+@pytest.mark.skipif(shutil.which("umoci") is None, reason="umoci is not on PATH: apt-get install umoci")
 def test_what_umoci_writes_is_valid(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("umoci unpack wants to be root")
