@@ -21,6 +21,8 @@ __all__ = ["find_origin"]
 
 # How a server that speaks the other protocol takes the first word of this one.
 _NOT_THIS_PROTOCOL = frozenset({Fault.TLS, Fault.GARBLED, Fault.RESET})
+# What Go's and nginx's TLS servers answer to plain HTTP; no registry answers so.
+_HTTP_TO_TLS = 400
 
 
 def find_origin(
@@ -85,8 +87,7 @@ def _doubt(name: str, candidate: Origin, transport: Transport) -> RegistryError 
         other = error.fault in _NOT_THIS_PROTOCOL or (error.fault is Fault.REFUSED and candidate.port == 443)
         return unreachable(name, error) if other else None
     response.close()
-    # Go's TLS server answers HTTP with this status; no registry does.
-    return _no_registry(name, response) if response.status == 400 else None
+    return _no_registry(name, response) if response.status == _HTTP_TO_TLS else None
 
 
 def _is_registry(response: Response) -> bool:
@@ -97,10 +98,13 @@ def _is_registry(response: Response) -> bool:
 
 
 def _no_registry(name: str, response: Response) -> RegistryError:
+    hint = "check the host and the port; a registry answers GET /v2/ with 200 or 401"
+    if response.status == _HTTP_TO_TLS and response.url.origin.scheme == "http":
+        hint = "it may speak TLS, and be asked in the clear: leave out --plain-http"
     return RegistryResponseError(
         f"{name} is not a registry",
         cause=cause_of(response),
-        hint="check the host and the port; a registry answers GET /v2/ with 200 or 401",
+        hint=hint,
         method=response.method,
         url=str(response.url),
         status=response.status,

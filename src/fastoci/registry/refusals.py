@@ -39,10 +39,7 @@ def unreachable(host: str, error: TransportError, what: str | None = None) -> Re
         return RegistryError(what or f"talking to {host} was given up", cause="cancelled")
     hint = _HINTS.get(error.fault)
     if error.fault is Fault.CERTIFICATE:
-        hint = (
-            f"put its authority's certificate into ~/.config/containers/certs.d/{host}/ca.crt or a --cert-dir;"
-            " --no-tls-verify takes any"
-        )
+        hint = _certificate_hint(host, error.detail)
     method, _, url = (error.request or "").partition(" ")
     return RegistryError(
         what or f"cannot reach {host}",
@@ -50,6 +47,17 @@ def unreachable(host: str, error: TransportError, what: str | None = None) -> Re
         hint=hint,
         method=method or None,
         url=url or None,
+    )
+
+
+def _certificate_hint(host: str, detail: str) -> str:
+    if "not valid for" in detail:
+        return "use the name that stands in its certificate; --no-tls-verify takes any certificate"
+    if "expired" in detail or "not yet valid" in detail:
+        return "look at this machine's clock; --no-tls-verify takes any certificate"
+    return (
+        f"put its authority's certificate into ~/.config/containers/certs.d/{host}/ca.crt or a --cert-dir;"
+        " --no-tls-verify takes any certificate"
     )
 
 
