@@ -22,6 +22,7 @@ _WHITEOUT = b".wh."
 """What the name of a file begins with that takes away what the layers below have under the rest of its name."""
 _OPAQUE = _WHITEOUT + _WHITEOUT + b".opq"
 _SYMLINKS_MAX = 40
+_NAME_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def place(source: TreeSource, earlier: Sequence[DirectoryLookup], epoch: int | N
 
     Raises:
         UsageError: The way leads through something that is neither a directory nor a link, or round in a circle, or
-            through a name that is a whiteout's.
+            through a name that is a whiteout's or too long.
     """
     waiting = list(reversed(source.components))
     placed: list[Directory] = []
@@ -82,6 +83,12 @@ def place(source: TreeSource, earlier: Sequence[DirectoryLookup], epoch: int | N
         if name == b"..":
             del placed[-1:]
             continue
+        if len(name) > _NAME_MAX:
+            raise UsageError(
+                f"the destination {source.dest[:_NAME_MAX]} leads through a name of {len(name):,} bytes",
+                cause=f"Linux takes names of at most {_NAME_MAX} bytes",
+                hint="choose another destination",
+            )
         path = b"/".join([*(directory.name for directory in placed), name])
         if name.startswith(_WHITEOUT):
             raise UsageError(
