@@ -391,7 +391,9 @@ def add_and_give_up(path, barrier):
 def run_at_once(target, argument_lists):
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(argument_lists))
-    processes = [context.Process(target=target, args=(*arguments, barrier)) for arguments in argument_lists]
+    processes = [
+        context.Process(target=target, args=(*arguments, barrier), daemon=True) for arguments in argument_lists
+    ]
     for process in processes:
         process.start()
     for process in processes:

@@ -2,7 +2,8 @@
 
 The layout's own directory is locked by whoever changes `index.json`, for as long as that takes. `blobs` is locked,
 shared, by each process that adds blobs, until its manifest is in the index; who takes blobs away locks it alone, and so
-never takes one that another process has found standing and is about to name. The first lock is taken before the second.
+never takes one that another process has found standing and is about to name. The first lock is taken before the second;
+who has the second alone never waits for anything, and who wants it alone does not wait for it.
 """
 
 from __future__ import annotations
