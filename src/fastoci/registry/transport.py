@@ -259,7 +259,8 @@ class Transport:
             parts = parse_url(proxy)
         except LocationValueError:
             parts = Address()
-        if parts.scheme not in {"http", "https"} or not parts.host:
+        plain = proxy.isascii() and proxy.isprintable() and " " not in proxy
+        if parts.scheme not in {"http", "https"} or not parts.host or not plain:
             raise RegistryError(
                 "the proxy cannot be used",
                 cause="its address is no http or https URL",
