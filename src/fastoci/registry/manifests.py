@@ -23,6 +23,8 @@ from fastoci.spec.mediatypes import (
 if TYPE_CHECKING:
     from fastoci.registry.client import RegistryClient
 
+__all__ = ["get", "put"]
+
 _ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_MANIFEST_LIST}, {DOCKER_MANIFEST}"
 _KNOWN = INDEXES | MANIFESTS
 # What servers call a document that they know nothing about.
