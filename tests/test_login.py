@@ -46,6 +46,7 @@ def test_credentials_that_the_registry_refuses_are_not_kept(auth, hub, docker_fi
     with pytest.raises(AccessDeniedError) as caught:
         login(hub.host, USER, "not the word")
     assert hub.host in caught.value.what
+    assert "check the user and the password" in caught.value.hint
     assert "not the word" not in str(caught.value) + repr(caught.value.__dict__)
     assert not docker_file.exists()
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from fastoci.errors import FastociError
 from fastoci.parallel import StoppedError, run_all
 
 
@@ -59,3 +60,20 @@ def test_a_task_that_hears_nothing_is_left_behind():
     for thread in threading.enumerate():
         if thread.name.startswith("fastoci-worker"):
             thread.join(5)
+
+
+def test_a_machine_that_gives_no_more_threads_is_an_error_in_words(monkeypatch):
+    real, started = threading.Thread.start, []
+
+    def start(self):
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        real(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    stop = threading.Event()
+    with pytest.raises(FastociError, match="cannot start a thread"):
+        run_all([lambda: stop.wait(10)] * 4, jobs=4, stop=stop)
+    assert stop.is_set()
+    assert not any(thread.is_alive() for thread in started)

@@ -265,13 +265,13 @@ def locate_image(name: str | ImageName) -> ImageName:
     return found
 
 
-def open_image(name: str | ImageName, options: RegistryOptions, sink: Sink = discard) -> ImageSource:
+def open_image(name: str | ImageName, options: RegistryOptions | None = None, sink: Sink = discard) -> ImageSource:
     """Open the image of that name; whether it is there shows when it is resolved.
 
     Args:
         name: As in `oci:PATH:TAG`, `oci-archive:FILE`, `docker-archive:FILE`, `docker://REF`, a path or a reference;
             a result line of fastoci is one, too.
-        options: How a registry is reached.
+        options: How a registry is reached; None means the defaults.
         sink: Given the registry client's events.
 
     Raises:

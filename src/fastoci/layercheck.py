@@ -22,6 +22,7 @@ from fastoci.errors import FastociError, StoreError
 from fastoci.parallel import StoppedError
 from fastoci.spec.digest import Digest
 from fastoci.tarcheck import Problem, TarCheck
+from fastoci.threads import start_threads
 
 __all__ = ["Compression", "LayerFacts", "check_layer", "zstd_reader"]
 
@@ -217,7 +218,7 @@ class _Ahead(Iterator[bytes]):
         self._closed = threading.Event()
         self._done = False
         self._thread = threading.Thread(target=self._run, args=(source,), name="fastoci-inflate", daemon=True)
-        self._thread.start()
+        start_threads([self._thread])
 
     def __next__(self) -> bytes:
         if self._done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fastoci.errors import UsageError
+from fastoci.errors import AccessDeniedError, UsageError
 from fastoci.events import Sink, discard
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.credentials import Credential, erase_credential, store_credential
@@ -88,7 +88,12 @@ def login(
     host = registry_host(registry)
     _check(host, user, password)
     with RegistryClient(host, replace(options, credentials=(user, password)), sink) as client:
-        client.check_login()
+        try:
+            client.check_login()
+        except AccessDeniedError as error:
+            # To log in is what anybody else would be told to do.
+            error.hint = "check the user and the password; where there is a second factor, an access token is wanted"
+            raise
     return Login(host, user, store_credential(host, Credential(user, password), options))
 
 

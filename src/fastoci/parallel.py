@@ -10,6 +10,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from fastoci.threads import start_threads
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -71,6 +73,7 @@ def run_all(
         The results, in the order of the tasks.
 
     Raises:
+        FastociError: The machine gives no threads.
         BaseException: The first failure of a task, or what interrupted the caller.
     """
     run = _Run(tasks, stop)
@@ -81,8 +84,7 @@ def run_all(
         for number in range(min(max(1, jobs), count))
     ]
     try:
-        for thread in threads:
-            thread.start()
+        start_threads(threads)
         for thread in threads:
             while thread.is_alive() and not stop.is_set():
                 thread.join(0.1)
