@@ -49,6 +49,8 @@ def test_forms(text, expected):
         "./x.tar.gz",
         "oci:",
         "oci:x@sha256:" + "0" * 64,
+        "oci:x:a@b",
+        "oci:x:docker.io/a:1",
         "type=local,dest=x",
         "type=",
         "type=oci,dest=",

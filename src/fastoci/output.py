@@ -14,6 +14,7 @@ from typing import Literal
 
 from fastoci.errors import UsageError
 from fastoci.spec.imagename import ImageName
+from fastoci.spec.reference import is_tag
 from fastoci.tree.source import STDIN, TreeSource
 
 __all__ = ["STDOUT", "Output", "OutputKind", "check_outside", "default_output"]
@@ -79,6 +80,8 @@ def _from_name(text: str) -> Output:
         return Output("registry", name=text.removeprefix("docker://"))
     if name.digest is not None:
         raise UsageError(f"-o {text}: the digest of an image is not known before it is built", hint=_HINT)
+    if name.tag is not None and not is_tag(name.tag):
+        raise UsageError(f"-o {text}: {name.tag!r} is not a tag", hint="whole names are for -t")
     return Output(name.transport, name.location, name.tag)
 
 

@@ -102,23 +102,32 @@ def _opened(source: TreeSource, stdin: BinaryIO | None) -> Iterator[int]:
     if source.path == STDIN:
         if stdin is None:
             raise UsageError("there is no standard input to read a tar archive from")
-        if _is_whole_file(stdin):
-            yield stdin.fileno()
-        else:
-            with tempfile.TemporaryFile(prefix="fastoci-") as spool:
-                _copy(stdin, spool)
-                yield spool.fileno()
+        with _seekable(stdin) as fd:
+            yield fd
         return
     try:
-        fd = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        stream = open(source.path, "rb")  # noqa: SIM115 - closed below, and not by what its errors mean here
     except OSError as error:
         raise TreeError(
             f"cannot open {source.path}", path=source.path, cause=(error.strerror or "").lower(), errno=error.errno
         ) from error
-    try:
+    with stream, _seekable(stream) as fd:
         yield fd
-    finally:
-        os.close(fd)
+
+
+@contextmanager
+def _seekable(stream: BinaryIO) -> Iterator[int]:
+    """Give a descriptor of what a stream has: its own, or that of a copy if it is a pipe."""
+    if _is_whole_file(stream):
+        yield stream.fileno()
+        return
+    try:
+        spool = tempfile.TemporaryFile(prefix="fastoci-")  # noqa: SIM115 - closed below, as above
+    except OSError as error:
+        raise _no_room(error) from error
+    with spool:
+        _copy(stream, spool)
+        yield spool.fileno()
 
 
 def _is_whole_file(stream: BinaryIO) -> bool:
@@ -135,13 +144,17 @@ def _copy(stream: BinaryIO, spool: BinaryIO) -> None:
             spool.write(data)
             spool.flush()
         except OSError as error:
-            raise StoreError(
-                "cannot keep the tar archive that comes through standard input",
-                path=tempfile.gettempdir(),
-                cause=(error.strerror or "").lower(),
-                hint="set TMPDIR to a place with more room, or name the archive as a file",
-                errno=error.errno,
-            ) from error
+            raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> StoreError:
+    return StoreError(
+        "cannot keep the tar archive that comes through a pipe",
+        path=tempfile.gettempdir(),
+        cause=(error.strerror or "").lower(),
+        hint="set TMPDIR to a place with more room, or name the archive as a file",
+        errno=error.errno,
+    )
 
 
 def _read(stream: BinaryIO) -> bytes:
