@@ -15,6 +15,7 @@ settings.load_profile("fastoci")
 # What fastoci, urllib3, docker and podman read: a developer's proxy or credentials must not decide a test.
 _NAMES = {
     "ALL_PROXY",
+    "COLUMNS",
     "BUILDKIT_HOST",
     "CONTAINERD_ADDRESS",
     "CONTAINERD_NAMESPACE",
@@ -23,8 +24,10 @@ _NAMES = {
     "DOCKER_CONFIG",
     "DOCKER_CONTEXT",
     "DOCKER_HOST",
+    "FORCE_COLOR",
     "HTTPS_PROXY",
     "HTTP_PROXY",
+    "LINES",
     "NO_COLOR",
     "NO_PROXY",
     "REGISTRY_AUTH_FILE",
@@ -41,3 +44,5 @@ def _caller_has_no_settings() -> None:
     for name in list(os.environ):
         if name.upper() in _NAMES or (name.startswith("FASTOCI_") and name not in _KEPT):
             del os.environ[name]
+    # Where there is no terminal, as in CI, TERM is missing or "dumb", and rich draws no bars.
+    os.environ["TERM"] = "xterm-256color"

@@ -104,7 +104,9 @@ def image_of(layout) -> Image:
 
 def unpacked(archive, directory) -> Path:
     with tarfile.open(archive) as tar:
-        tar.extractall(directory, filter="data")
+        # Python 3.11.2, which is Debian 12's, knows no `filter` argument; later ones warn where nothing is said.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(directory)
     return Path(directory)
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fake_registry import IDENTITY_TOKEN, PASSWORD, USER, FakeRegistry, Handler, Reply, answer, change
 
-from conftest import Time, described
+from conftest import Bytes, Time, described
 from fastoci.errors import AccessDeniedError, RegistryError, RegistryResponseError
 from fastoci.events import Event, Notice
 from fastoci.registry.client import RegistryClient
@@ -284,7 +284,6 @@ def test_a_token_service_that_stays_away(guarded: FakeRegistry, connect: Connect
 
 
 def test_docker_hub_and_a_mount_source_that_does_not_exist(guarded: FakeRegistry, connect: Connect) -> None:
-    from conftest import Bytes
     from fastoci.registry.upload import upload_blob
 
     guarded.on("GET", "me%2Fother", answer(401), times=9)
