@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import re
 import selectors
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from realparts.processes import until
+from realparts.program import Fastoci, program
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from realparts.program import Fastoci
     from realparts.registries import Registry
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -102,19 +104,25 @@ def test_at_any_moment(delay: float, fastoci: Fastoci, big_tree: Path, tmp_path:
     assert fastoci.leftovers() == []
 
 
-@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_while_pushing(number: signal.Signals, fastoci: Fastoci, debian_registry: Registry, tmp_path: Path) -> None:
-    """The upload is under way when the signal comes; the same command afterwards delivers the image."""
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    with (tree / "random").open("wb") as file:
-        for _ in range(24):
+@pytest.fixture(scope="module")
+def large_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A layout with a layer of 256 MiB that does not compress."""
+    top = tmp_path_factory.mktemp("large")
+    (top / "tree").mkdir()
+    with (top / "tree/random").open("wb") as file:
+        for _ in range(16):
             file.write(os.urandom(16 << 20))
-    layout = f"oci:{tmp_path}/image.oci:1"
-    fastoci.ok("build", tree, "-o", layout)
+    Fastoci(program(), top / "home").ok("build", top / "tree", "-o", f"oci:{top}/image.oci:1")
+    yield f"oci:{top}/image.oci:1"
+    shutil.rmtree(top)
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_while_pushing(number: signal.Signals, fastoci: Fastoci, debian_registry: Registry, large_image: str) -> None:
+    """The upload is under way when the signal comes; the same command afterwards delivers the image."""
     repository = f"interrupted/{number.name.lower()}"
     uploads = debian_registry.storage / "docker/registry/v2/repositories" / repository / "_uploads"
-    push = ("push", layout, f"{debian_registry.host}/{repository}:1", "--progress", "plain")
+    push = ("push", large_image, f"{debian_registry.host}/{repository}:1", "--progress", "plain")
 
     process = fastoci.start(*push)
     until(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from realparts.processes import base_environment, capture, require
-from realparts.registries import PASSWORD, READER, READER_PASSWORD, USER, Registry, docker_config
+import pytest
+from realparts.processes import LEFT_OUT, base_environment, capture, require
+from realparts.registries import PASSWORD, READER, READER_PASSWORD, USER, docker_config, has_distribution_3
 from realparts.tokenserver import TokenServer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from realparts.engines import Engine
+    from realparts.registries import Registry
 
 
 def archive(tree: Path, docker: Engine) -> Path:
@@ -27,6 +29,12 @@ def archive(tree: Path, docker: Engine) -> Path:
 def skopeo(*args: str, tmp_path: Path) -> subprocess.CompletedProcess[bytes]:
     path = require("skopeo", "skopeo")
     return subprocess.run([path, *args], env=base_environment(tmp_path), capture_output=True, timeout=60, check=False)
+
+
+def test_distribution_3_is_there() -> None:
+    """No Debian package has it, so that even CI may be without: it takes Go and its module proxy."""
+    if not has_distribution_3():
+        pytest.skip(f"{LEFT_OUT}no `registry` on PATH: go install github.com/distribution/distribution/v3/cmd/registry")
 
 
 def test_docker_runs_a_container(docker: Engine, hello_tree: Path) -> None:

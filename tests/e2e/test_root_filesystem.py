@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 USR = Path("/usr")
 LEAST = 1_100_000_000
 # More than this takes minutes in the engine, and would say nothing that less does not.
-MOST = 2_500_000_000
+MOST = 2_000_000_000
 
 # What a shell, its tools and their libraries are in; left in whatever its size.
 NEEDED = ("bin", "sbin", "lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64")
