@@ -176,13 +176,13 @@ cdef size_t _record(char *out, const char *key, size_t key_size, const char *mor
 
 
 cdef size_t _text_record(char *out, const char *key, const char *value, size_t size) noexcept nogil:
-    return _record(out, key, strlen(key), NULL, 0, value, size)
+    return _record(out, key, strlen(key), b"", 0, value, size)
 
 
 cdef size_t _number_record(char *out, const char *key, int64_t value) noexcept nogil:
     cdef char digits[20]
     cdef size_t size = _digits(value, digits)
-    return _record(out, key, strlen(key), NULL, 0, digits, size)
+    return _record(out, key, strlen(key), b"", 0, digits, size)
 
 
 cdef size_t _pax(const Header *header, char *out) noexcept nogil:

@@ -372,10 +372,10 @@ cdef class Scanner:
                     continue
                 if self.scan_name(worker, job, fd, dirent.name) < 0:
                     return False
-        qsort(worker.found, worker.found_count, sizeof(Entry), _order)
         directory.size = worker.found_count
         directory.link.children = NULL
         if worker.found_count:
+            qsort(worker.found, worker.found_count, sizeof(Entry), _order)
             children = <Entry *>arena_take(worker.arena, worker.found_count * sizeof(Entry), 8)
             if children == NULL:
                 self.fail(FAULT_MEMORY, 0, directory, NULL)
