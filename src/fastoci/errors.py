@@ -98,8 +98,8 @@ class InvalidImageError(FastociError, ValueError):
         self.digest = digest
 
 
-class TreeError(FastociError, OSError):
-    """Something in a tree cannot be packed.
+class _PathError(FastociError, OSError):
+    """An error about a file or directory.
 
     Args:
         what: See FastociError.
@@ -123,6 +123,10 @@ class TreeError(FastociError, OSError):
         self.errno = errno
 
 
+class TreeError(_PathError):
+    """Something in a tree cannot be packed; `path` names it."""
+
+
 class TreeChangedError(TreeError):
     """A file or directory changed or vanished between the scan and the end of its reading."""
 
@@ -131,29 +135,8 @@ class TreeNameError(TreeError):
     """A name that has another meaning in a layer, or that a tar archive cannot say."""
 
 
-class StoreError(FastociError, OSError):
-    """An image on disk cannot be read or written.
-
-    Args:
-        what: See FastociError.
-        path: The file or directory concerned.
-        cause: See FastociError.
-        hint: See FastociError.
-        errno: The kernel's error number; None where the kernel said nothing.
-    """
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        path: str,
-        cause: str | None = None,
-        hint: str | None = None,
-        errno: int | None = None,
-    ) -> None:
-        super().__init__(what, cause=cause, hint=hint)
-        self.path = path
-        self.errno = errno
+class StoreError(_PathError):
+    """An image on disk cannot be read or written; `path` is the file or directory concerned."""
 
 
 class ImageNotFoundError(StoreError):
