@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from fastoci.events import LayerProgress, Throttle, discard
 
 
@@ -15,7 +17,7 @@ def test_events_come_at_most_ten_times_a_second() -> None:
             passed.append(step)
     assert len(passed) in (10, 11)
     assert passed[0] == 0
-    assert all(later - earlier >= 100 for earlier, later in zip(passed, passed[1:], strict=False))
+    assert all(later - earlier >= 100 for earlier, later in pairwise(passed))
 
 
 def test_without_an_interval_every_event_passes() -> None:
