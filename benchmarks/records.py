@@ -8,6 +8,7 @@ import statistics
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import peers
 from launch import Usage
@@ -18,6 +19,8 @@ __all__ = ["Rate", "Records", "Run"]
 
 _MEMORY_LIMIT = 120 << 20
 _WANTED = (("the faster shell pipeline", "tar | ", 2.0), ("umoci insert", "umoci", 4.0))
+_JUDGED_SIZE = 1_500_000_000
+_JUDGED_ENTRIES = 50_000
 _GB = 1e9
 
 
@@ -35,18 +38,27 @@ class Rate:
 
     Args:
         seconds: The median.
-        amount: How much of it was done, bytes or entries.
+        amount: How much of it was done, in units.
         whole: How much of it the whole tree needs.
+        unit: Of what.
+        counts: Whether a layer needs it, so that it belongs to the sum; else it stands in the table to compare.
     """
 
     seconds: float
     amount: int
     whole: int
+    unit: Literal["byte", "entry", "process"] = "byte"
+    counts: bool = True
 
     @property
     def for_tree(self) -> float:
         """Seconds for the whole tree."""
         return self.seconds * self.whole / self.amount
+
+    def __str__(self) -> str:
+        if self.unit == "byte":
+            return f"{self.amount / self.seconds / 1e6:.0f} MB/s"
+        return f"{self.seconds / self.amount * 1e6:.2f} us/entry" if self.unit == "entry" else "-"
 
 
 @dataclass(slots=True)
@@ -103,25 +115,22 @@ class Records:
         if tree.name == "mixed" and self.memory_by_threads:
             found = ", ".join(f"{count}: {size / 2**20:.0f} MiB" for count, size in self.memory_by_threads.items())
             yield f"  fastoci's peak by threads: {found}"
-        yield from _verdicts(runs)
+        yield from _verdicts(tree, runs)
         for peer in peers.ALL:
             if peer.name in runs:
                 yield f"  {peer.name}: {peer.note}"
 
     def _limits(self, tree: Tree, rates: dict[str, Rate]) -> Iterator[str]:
-        yield f"{tree.name}: what the work alone costs on one thread, and how near fastoci comes to it"
-        yield f"  {'':<30}{'rate':>18}{'s for the tree':>16}"
+        yield f"{tree.name}: what the work alone costs on one thread in CPU time, and how near fastoci comes to it"
+        yield f"  {'':<34}{'rate':>14}{'s for the tree':>16}"
         for work, rate in rates.items():
-            if work == "scan":
-                speed = f"{rate.seconds / rate.amount * 1e6:.2f} us/entry"
-            else:
-                speed = f"{rate.amount / rate.seconds / 1e6:.0f} MB/s"
-            yield f"  {work:<30}{speed:>18}{rate.for_tree:>16.2f}"
-        needed = [rate.for_tree for work, rate in rates.items() if not work.startswith("(")]
+            name = work if rate.counts else f"({work})"
+            yield f"  {name:<34}{rate!s:>14}{rate.for_tree:>16.2f}"
+        needed = [rate.for_tree for rate in rates.values() if rate.counts]
         cpus = len(os.sched_getaffinity(0))
         floor = max(sum(needed) / cpus, rates["SHA-256 of the tar stream"].for_tree)
-        yield f"  {'all without ()':<30}{'':>18}{sum(needed):>16.2f}"
-        yield f"  {f'the floor with {cpus} CPUs':<30}{'':>18}{floor:>16.2f}"
+        yield f"  {'all but what is in brackets':<34}{'':>14}{sum(needed):>16.2f}"
+        yield f"  {f'the floor with {cpus} CPUs':<34}{'':>14}{floor:>16.2f}"
         runs = self.runs.get(tree.name, {}).get("fastoci")
         if runs:
             cpu = statistics.median(run.usage.cpu for run in runs)
@@ -132,8 +141,11 @@ class Records:
             )
 
 
-def _verdicts(runs: dict[str, list[Run]]) -> Iterator[str]:
+def _verdicts(tree: Tree, runs: dict[str, list[Run]]) -> Iterator[str]:
     if "fastoci" not in runs:
+        return
+    if tree.size < _JUDGED_SIZE or tree.entries < _JUDGED_ENTRIES:
+        yield f"  what is wanted is wanted of 1.5 GB and 50,000 entries; {tree.name} is too small to judge by"
         return
     base = _wall(runs["fastoci"])
     for what, prefix, wanted in _WANTED:

@@ -1,7 +1,8 @@
 """The work that packing cannot do without, each kind alone on one thread, over the same trees.
 
-Their sum is the CPU that a layer costs at least, and shared among the CPUs there are it is the floor of the time; but
-SHA-256 of the tar stream is one chain and cannot be shared. The table at the end holds fastoci's own time against it.
+Seconds are seconds of CPU, which other processes on the machine take nothing from. Their sum is what a layer costs at
+least, and shared among the CPUs there are it is the floor of the time; but SHA-256 of the tar stream is one chain and
+cannot be shared. The table at the end holds fastoci's own time against it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from isal import isal_zlib
@@ -24,10 +28,16 @@ from fastoci.layer.options import BLOCK_SIZE
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.scan import scan_tree
 from fastoci.tree.source import TreeSource
+from launch import Launch
+from peers import Fastoci
 from records import Rate, Records
 from trees import Tree
 
-pytestmark = [pytest.mark.timeout(3600), pytest.mark.parametrize("name", ["mixed", "usr"], scope="module")]
+pytestmark = [
+    pytest.mark.timeout(3600),
+    pytest.mark.benchmark(timer=time.process_time),
+    pytest.mark.parametrize("name", ["mixed", "usr"], scope="module"),
+]
 
 ROUNDS = 3
 SAMPLE_SIZE = 256 << 20
@@ -73,13 +83,13 @@ def planned(name: str, tree_of: Callable[[str], Tree]) -> Iterator[Planned]:
 def measure(benchmark: BenchmarkFixture, records: Records, planned: Planned) -> Callable[..., None]:
     """Return what times some work and keeps its rate."""
 
-    def run(work: str, target: Callable[[], object], amount: int, whole: int) -> None:
+    def run(work: str, target: Callable[[], object], amount: int, whole: int, **more: Any) -> None:
         benchmark.group = f"{planned.tree.name}: primitives"
         benchmark.extra_info.update(work=work, amount=amount)
         # pytest-benchmark leaves `pedantic` without annotations.
         benchmark.pedantic(target, rounds=ROUNDS, iterations=1)  # type: ignore[no-untyped-call]
         if benchmark.stats is not None:
-            rate = Rate(benchmark.stats.stats.median, amount, whole)
+            rate = Rate(benchmark.stats.stats.median, amount, whole, **more)
             records.rates.setdefault(planned.tree.name, {})[work] = rate
 
     return run
@@ -91,7 +101,7 @@ def test_scan(planned: Planned, measure: Callable[..., None]) -> None:
         Plan(table, block_size=BLOCK_SIZE)
         table.close()
 
-    measure("scan", scan, planned.tree.entries, planned.tree.entries)
+    measure("scan and plan", scan, planned.tree.entries, planned.tree.entries, unit="entry")
 
 
 def test_read(planned: Planned, measure: Callable[..., None]) -> None:
@@ -109,7 +119,7 @@ def test_read(planned: Planned, measure: Callable[..., None]) -> None:
                     pass
                 os.close(file)
 
-    measure("(plain reading, in Python)", read, planned.tree.size, planned.tree.size)
+    measure("plain reading, in Python", read, planned.tree.size, planned.tree.size, counts=False)
 
 
 def test_render(planned: Planned, measure: Callable[..., None]) -> None:
@@ -140,7 +150,7 @@ def test_crc(planned: Planned, measure: Callable[..., None]) -> None:
         for block in planned.blocks:
             isal_zlib.crc32(block)
 
-    measure("(CRC-32)", crc, planned.sampled, planned.plan.tar_size)
+    measure("CRC-32", crc, planned.sampled, planned.plan.tar_size, counts=False)
 
 
 def test_sha256_of_tar(planned: Planned, measure: Callable[..., None]) -> None:
@@ -162,6 +172,7 @@ def test_write(planned: Planned, measure: Callable[..., None], directory: str) -
     measure("write", write, size, planned.deflated_size)
 
 
+@pytest.mark.benchmark(timer=time.perf_counter)
 def test_write_and_sync(planned: Planned, measure: Callable[..., None], directory: str) -> None:
     size = sum(map(len, planned.deflated))
 
@@ -170,7 +181,27 @@ def test_write_and_sync(planned: Planned, measure: Callable[..., None], director
             file.writelines(planned.deflated)
             os.fsync(file.fileno())
 
-    measure("(write and sync to the disk)", write, size, planned.deflated_size)
+    measure("write and sync, on the wall", write, size, planned.deflated_size, counts=False)
+
+
+@pytest.mark.benchmark(timer=time.perf_counter)
+def test_start_up(planned: Planned, records: Records, directory: str, benchmark: BenchmarkFixture) -> None:
+    """What `fastoci build` takes for a tree with nothing in it."""
+    empty = Tree("empty", f"{directory}/empty", 0, 0)
+    os.mkdir(empty.path)
+    seconds: list[float] = []
+
+    def build() -> None:
+        place = f"{directory}/{len(seconds)}"
+        os.mkdir(place)
+        with Launch(Fastoci().command(empty, place), place) as launch:
+            launch.run()
+            seconds.append(launch.usage.cpu)
+
+    # pytest-benchmark leaves `pedantic` without annotations.
+    benchmark.pedantic(build, rounds=ROUNDS, iterations=1)  # type: ignore[no-untyped-call]
+    rate = Rate(statistics.median(seconds), 1, 1, unit="process", counts=False)
+    records.rates.setdefault(planned.tree.name, {})["start-up, an empty tree"] = rate
 
 
 def _digest(pieces: list[bytes]) -> str:
