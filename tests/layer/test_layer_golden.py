@@ -13,11 +13,11 @@ import random
 from pathlib import Path
 
 import pytest
-from oracles.packing import pack
 
 from fastoci.layer.compression import differs_from_golden
 from fastoci.layer.options import FORMAT_VERSION, LayerOptions
 from fastoci.tree.policy import TreePolicy
+from oracles.packing import pack
 
 WHAT_IT_MEANS = "the bytes of layers have changed: raise the format version (see this file's docstring)"
 

@@ -25,6 +25,12 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+def is_sanitized():
+    """Return whether AddressSanitizer looks on."""
+    with open("/proc/self/maps") as file:
+        return "libasan" in file.read()
+
+
 class Nowhere:
     def write(self, data):
         pass
@@ -81,6 +87,8 @@ def test_nothing_is_left_behind(tree, work):
     gc.collect()
     assert threading.enumerate() == threads
     assert sorted(os.listdir("/proc/self/fd")) == descriptors
+    if is_sanitized():
+        pytest.skip("AddressSanitizer keeps freed memory back, so that memory grows")
     # A table of this tree holds some 300 KB, a pool of buffers 3 MiB: fifty of the lesser would be 15 MB.
     assert resident() - memory < 6 * 1024 * 1024
 
