@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO
 
 from fastoci.errors import StoreError, TreeError, UsageError
 from fastoci.events import Sink
@@ -36,15 +36,6 @@ _KINDS = {
     tarfile.BLKTYPE: "block",
     tarfile.FIFOTYPE: "fifo",
 }
-_EXTENDED = frozenset(
-    (
-        tarfile.XHDTYPE,
-        tarfile.XGLTYPE,
-        tarfile.SOLARIS_XHDTYPE,
-        tarfile.GNUTYPE_LONGNAME,
-        tarfile.GNUTYPE_LONGLINK,
-    )
-)
 _EXTENDED_LIMIT = 1024 * 1024
 _RECORD_SIZE = 512
 _TIME_LIMIT = 2**63
@@ -166,16 +157,23 @@ def _read(stream: BinaryIO) -> bytes:
         ) from error
 
 
-class _Member(tarfile.TarInfo):
-    """A member whose extended headers are bounded: tarfile reads them into memory whole."""
+class _Headers:
+    """An archive's file as tarfile reads it, for headers alone: an extended header is read into memory whole."""
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the member that a header describes."""
-        member = super().frombuf(buf, encoding, errors)
-        if member.type in _EXTENDED and member.size > _EXTENDED_LIMIT:
-            raise tarfile.ReadError(f"an extended header of {member.size:,} bytes")
-        return member
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        """Read one header.
+
+        Raises:
+            ReadError: It is larger than anybody's.
+        """
+        if size > _EXTENDED_LIMIT:
+            raise tarfile.ReadError(f"an extended header of {size:,} bytes")
+        return self._file.read(size)
 
 
 class _Members:
@@ -237,7 +235,9 @@ class _Members:
 
 def _archive(file: BinaryIO) -> tarfile.TarFile:
     file.seek(0)
-    return tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape", tarinfo=_Member)
+    # typeshed asks for all that any mode of tarfile may call.
+    headers: Any = _Headers(file)
+    return tarfile.open(fileobj=headers, mode="r:", encoding="utf-8", errors="surrogateescape")
 
 
 def _check_end(fd: int, offset: int) -> None:
