@@ -64,8 +64,9 @@ def test_umoci_unpacks_the_tree(built: tuple[Path, str], hello_tree: Path, odd_t
 
 
 def test_podman_pulls_and_runs(built: tuple[Path, str], podman: Engine) -> None:
+    # podman makes a repository's name of the path, and those have no upper case, which TMPDIR may have.
     layout, digest = built
-    image = podman("pull", f"oci:{layout}:v1").split()[-1]
+    image = podman("pull", f"oci:{layout.name}:v1", cwd=layout.parent).split()[-1]
     assert podman.inspect(image)["Digest"] == digest
     assert podman.run(image) == "Hello, Cloud!\n"
 
@@ -73,7 +74,8 @@ def test_podman_pulls_and_runs(built: tuple[Path, str], podman: Engine) -> None:
 def test_buildah_starts_from_the_layout(built: tuple[Path, str], podman: Engine) -> None:
     buildah = require("buildah", "buildah")
     layout, _ = built
-    container = capture([buildah, "from", f"oci:{layout}:v1"], env=podman.environment).decode().strip()
+    container_name = capture([buildah, "from", f"oci:{layout.name}:v1"], env=podman.environment, cwd=layout.parent)
+    container = container_name.decode().strip()
     try:
         said = json.loads(capture([buildah, "inspect", container], env=podman.environment))
         assert said["OCIv1"]["config"]["Entrypoint"] == ["hello-cloud"]

@@ -51,13 +51,17 @@ class Engine:
     run_options: tuple[str, ...] = ()
 
     def __call__(
-        self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, timeout: float = 240
+        self,
+        *args: str,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 240,
     ) -> str:
         """Run a command that has to succeed and return its stdout."""
         environment = {**self.environment, **(env or {})}
-        return capture([self.client, *args], env=environment, stdin=stdin, timeout=timeout).decode(
-            errors="surrogateescape"
-        )
+        said = capture([self.client, *args], env=environment, stdin=stdin, cwd=cwd, timeout=timeout)
+        return said.decode(errors="surrogateescape")
 
     def run(self, image: str, *args: str, options: tuple[str, ...] = (), stdin: bytes | None = None) -> str:
         """Run a container from an image, without a network, and return what it prints."""
