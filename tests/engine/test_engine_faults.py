@@ -212,7 +212,7 @@ class TestUnreadable:
         assert (fault.kind, fault.path, os.strerror(fault.error)) == ("open directory", b"sub", "Permission denied")
 
     def test_a_directory_that_may_be_listed_but_not_searched(self, open_tree):
-        (open_tree / "sub").chmod(0o744)
+        (open_tree / "sub").chmod(0o444)
         fd = os.open(open_tree, os.O_RDONLY)
         try:
             with unprivileged(), pytest.raises(EngineFault) as caught:

@@ -138,6 +138,6 @@ class TestPatterns:
 
 def test_every_attribute_of_the_host_is_dropped(nasty_tree):
     host = packable(snapshot(nasty_tree.path))[b"xattrs/of the host"]
-    assert len(host.xattrs) >= 3
+    assert host.xattrs
     with tarfile.open(fileobj=io.BytesIO(pack(nasty_tree.path).tar), errors="surrogateescape") as archive:
         assert archive.getmember("xattrs/of the host").pax_headers == {}

@@ -88,10 +88,8 @@ def test_archives_around_the_size_of_a_block(tmp_path, size):
 
 def test_an_archive_of_gnu_tar(tmp_path, nasty_tree):
     path = tmp_path / "gnu.tar"
-    run(
-        [program("tar", "tar"), "--create", f"--file={path}", "--sort=name", "--xattrs", "--exclude=./deep*", "."],
-        cwd=nasty_tree.path,
-    ) if os.geteuid() == 0 else path.write_bytes(SMALL)
+    options = [f"--file={path}", "--sort=name", "--xattrs", "--exclude=./deep*"]
+    run([program("tar", "tar"), "--create", *options, "."], cwd=nasty_tree.path)
     layer, blob = pack(path.read_bytes(), tmp_path)
     assert gzip.decompress(blob) == path.read_bytes()
     with tarfile.open(path, errors="surrogateescape") as made:

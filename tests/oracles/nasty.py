@@ -52,8 +52,9 @@ class Nasty:
 
 
 def is_root() -> bool:
-    """Return whether devices and owners can be made."""
-    return os.geteuid() == 0
+    """Return whether devices and owners can be made: as root, and not only in a user namespace of one's own."""
+    with open("/proc/self/uid_map") as file:
+        return os.geteuid() == 0 and file.read().split() == ["0", "0", str(2**32 - 1)]
 
 
 @contextmanager
@@ -327,8 +328,11 @@ def _xattrs(top: int) -> None:
         with directory("directory", fd) as inner:
             os.setxattr(inner, "user.directory", b"on a directory")
         write(fd, "of the host")
-        for key in ("user.overlay.opaque", "user.overlay.metacopy", "user.containers.override_stat"):
-            os.setxattr(f"{at}/of the host", key, b"y")
+        host = ["user.overlay.opaque", "user.overlay.metacopy", "user.containers.override_stat"]
+        for key in host + ["trusted.overlay.opaque", "trusted.mine"] * is_root():
+            # An overlay keeps its own to itself, and a container's root may lack what `trusted` takes (CAP_SYS_ADMIN).
+            with suppress(PermissionError):
+                os.setxattr(f"{at}/of the host", key, b"y")
         if shutil.which("setfacl"):
             write(fd, "acl")
             with directory("default acl", fd):
@@ -337,8 +341,6 @@ def _xattrs(top: int) -> None:
             subprocess.run(["setfacl", "-m", "u:1234:r,g:5678:rw", "acl"], cwd=at, pass_fds=[fd], check=True)
             subprocess.run(["setfacl", "-m", "u:1:rwx,d:u:1234:rwx", "default acl"], cwd=at, pass_fds=[fd], check=True)
         if is_root():
-            for key in ("trusted.overlay.opaque", "trusted.mine"):
-                os.setxattr(f"{at}/of the host", key, b"y")
             write(fd, "capable", b"\x7fELF", 0o755)
             setcap = shutil.which("setcap", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
             if setcap:

@@ -1,0 +1,83 @@
+"""Packs a tree over and over in a process of its own, and tells what has grown: `python -m oracles.leaks HOW TREE`.
+
+In the process of the tests what other tests left in the allocator's hands would decide.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+
+from fastoci.errors import TreeError
+from fastoci.events import Event, LayerScanned, discard
+from fastoci.layer.options import LayerOptions
+from fastoci.layer.pack import pack_tree
+from fastoci.spec.digest import Digest
+from fastoci.tree.policy import TreePolicy
+from fastoci.tree.source import TreeSource
+
+WARM_UP = 20
+TIMES = 50
+
+
+class Nowhere:
+    """A blob sink that keeps nothing."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
+
+    def commit(self, digest: Digest) -> None:
+        """Take the digest."""
+
+
+def pack_well(tree: str) -> None:
+    """Pack with all that makes tables: patterns, a destination."""
+    policy = TreePolicy(patterns=("1*", "!12"))
+    pack_tree(TreeSource(tree, "/opt/app"), policy, LayerOptions(threads=2), Nowhere(), discard)
+
+
+def pack_badly(tree: str) -> None:
+    """Fail in the scan, over `7/.wh.x`, and then in the rendering, over `3/3`."""
+    victim = os.path.join(tree, "3", "3")
+
+    def change(event: Event) -> None:
+        if isinstance(event, LayerScanned):
+            with open(victim, "ab") as file:
+                file.write(b"x")
+
+    failed = 0
+    for policy in (TreePolicy(), TreePolicy(whiteouts="keep")):
+        try:
+            pack_tree(TreeSource(tree), policy, LayerOptions(threads=2), Nowhere(), change)
+        except TreeError:
+            failed += 1
+    assert failed == 2
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def main() -> None:
+    """Work, and print what has grown since the first rounds as JSON."""
+    how, tree = sys.argv[1:]
+    work = {"well": pack_well, "badly": pack_badly}[how]
+    for _ in range(WARM_UP):
+        work(tree)
+    gc.collect()
+    memory, descriptors = resident(), sorted(os.listdir("/proc/self/fd"))
+    for _ in range(TIMES):
+        work(tree)
+    gc.collect()
+    grown = resident() - memory
+    same = sorted(os.listdir("/proc/self/fd")) == descriptors
+    json.dump({"memory": grown, "same descriptors": same, "threads": threading.active_count()}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
