@@ -96,7 +96,7 @@ def _xattrs(directory: int, name: bytes) -> dict[bytes, bytes]:
 
 
 def kept_xattrs(entry: Entry) -> dict[bytes, bytes]:
-    """Return the extended attributes that a layer keeps: the file's own, not the host's (DESIGN, "The bytes")."""
+    """Return the extended attributes that a layer keeps: the file's own, not the host's (docs/architecture.md)."""
     return {
         key: value
         for key, value in entry.xattrs.items()
