@@ -34,16 +34,15 @@ def test_nothing_is_left_behind(tree, how):
     path = os.pathsep.join([str(Path(oracles.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", "oracles.leaks", how, str(tree)],
-        env={**os.environ, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"},
+        env={**os.environ, "PYTHONPATH": path, "PYTHONMALLOC": "malloc"},
         stdout=subprocess.PIPE,
         check=True,
     )
     grown = json.loads(done.stdout)
     assert (grown["same descriptors"], grown["threads"]) == (True, 1)
-    if "libasan" in Path("/proc/self/maps").read_text():
-        pytest.skip("AddressSanitizer keeps freed memory back, so that memory grows")
-    # A table of this tree holds some 300 KB, a pool of buffers 3 MiB: fifty of the lesser would be 15 MB.
-    assert grown["memory"] < 5 * 1024 * 1024
+    # The smallest piece that could be left behind each time takes 32 bytes: 9,600 in 300 times. Up to 3,400 were seen
+    # to come and go, which is what caches and queues happen to hold.
+    assert grown["memory"] < 8192
 
 
 def test_a_table_lives_as_long_as_its_layer(tree):

@@ -1,10 +1,13 @@
 """Packs a tree over and over in a process of its own, and tells what has grown: `python -m oracles.leaks HOW TREE`.
 
-In the process of the tests what other tests left in the allocator's hands would decide.
+In the process of the tests what other tests left in the allocator's hands would decide. What is counted is what the C
+library's allocator has handed out and not got back, with PYTHONMALLOC=malloc all of Python's objects among it: the
+resident size would tell of fragments and of pages kept for later as well.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -20,7 +23,7 @@ from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
 
 WARM_UP = 20
-TIMES = 50
+TIMES = 300
 
 
 class Nowhere:
@@ -57,10 +60,24 @@ def pack_badly(tree: str) -> None:
     assert failed == 2
 
 
-def resident() -> int:
-    """Return the bytes of memory that this process holds."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+class MallInfo(ctypes.Structure):
+    """`struct mallinfo2` (mallinfo(3))."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def allocated() -> int:
+    """Return the bytes that the allocator has handed out: those of its arenas, and pieces mapped on their own."""
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = MallInfo
+    found = mallinfo2()
+    return int(found.uordblks + found.hblkhd)
 
 
 def main() -> None:
@@ -70,11 +87,11 @@ def main() -> None:
     for _ in range(WARM_UP):
         work(tree)
     gc.collect()
-    memory, descriptors = resident(), sorted(os.listdir("/proc/self/fd"))
+    memory, descriptors = allocated(), sorted(os.listdir("/proc/self/fd"))
     for _ in range(TIMES):
         work(tree)
     gc.collect()
-    grown = resident() - memory
+    grown = allocated() - memory
     same = sorted(os.listdir("/proc/self/fd")) == descriptors
     json.dump({"memory": grown, "same descriptors": same, "threads": threading.active_count()}, sys.stdout)
 
