@@ -13,15 +13,16 @@ import pytest
 
 from fastoci.errors import FastociError, TreeChangedError
 from fastoci.events import LayerPacked, LayerProgress, LayerScanned
-from fastoci.layer.blocks import PlannedBlocks
 from fastoci.layer.compression import GzipCompressor, NoCompressor
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import pack_tree
 from fastoci.layer.pipeline import run_pipeline
+from fastoci.layer.treeblocks import TreeBlocks
 from fastoci.tree.policy import TreePolicy
+from fastoci.tree.scan import start_scan
 from fastoci.tree.source import TreeSource
 from oracles.nasty import BLOCK, mixed_data
-from oracles.packing import MemorySink, plan
+from oracles.packing import MemorySink, pack_changed
 
 
 class Blocks:
@@ -34,6 +35,13 @@ class Blocks:
         self.tar_size = sum(map(len, blocks))
         self.taken = []
         self.open = 0
+        self.stops = 0
+
+    def has(self, number):
+        return number < self.count
+
+    def stop(self):
+        self.stops += 1
 
     def reader(self):
         self.open += 1
@@ -253,14 +261,13 @@ class TestPacking:
         assert set(os.listdir("/proc/self/fd")) == before
 
     def test_a_file_that_changes_meanwhile(self, tree):
-        def events(event):
-            if isinstance(event, LayerScanned):
-                with open(tree / "7", "ab") as file:
-                    file.write(b"x")
+        def change():
+            with open(tree / "7", "ab") as file:
+                file.write(b"x")
 
         sink = MemorySink()
         with pytest.raises(TreeChangedError) as caught:
-            self.pack(tree, sink, events)
+            pack_changed(tree, change, sink=sink)
         assert caught.value.path == str(tree / "7")
         assert sink.committed is None
 
@@ -278,11 +285,13 @@ class TestPacking:
         assert (done.tar_size, done.size) == (packed.tar_size, packed.descriptor.size)
 
     def test_blocks_close_what_they_opened(self, tree):
-        blocks = PlannedBlocks(plan(tree), str(tree))
-        reader = blocks.reader()
-        before = set(os.listdir("/proc/self/fd"))
-        buffer = bytearray(BLOCK)
-        for number in range(blocks.count):
-            reader.read(number, buffer)
-        reader.close()
-        assert set(os.listdir("/proc/self/fd")) == before
+        source = TreeSource(str(tree))
+        with start_scan(source, TreePolicy(), 2) as scan, TreeBlocks(scan, TreePolicy(), source) as blocks:
+            assert blocks.complete()
+            reader = blocks.reader()
+            before = set(os.listdir("/proc/self/fd"))
+            buffer = bytearray(BLOCK)
+            for number in range(blocks.count):
+                reader.read(number, buffer)
+            reader.close()
+            assert set(os.listdir("/proc/self/fd")) == before

@@ -6,19 +6,21 @@ import gzip
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fastoci._engine.plan import Plan
 from fastoci._engine.renderer import Renderer
 from fastoci._engine.scanner import Scanner
 from fastoci._engine.table import EntryTable
-from fastoci.events import Event
+from fastoci.events import Event, discard
 from fastoci.layer.options import BLOCK_SIZE, LayerOptions
-from fastoci.layer.pack import PackedLayer, pack_tree
+from fastoci.layer.pack import PackedLayer, pack_blocks, pack_tree
+from fastoci.layer.treeblocks import TreeBlocks
 from fastoci.spec.digest import Digest
 from fastoci.tree.patterns import compile_patterns
 from fastoci.tree.policy import TreePolicy
+from fastoci.tree.scan import start_scan
 from fastoci.tree.source import TreeSource
 
 
@@ -80,6 +82,22 @@ def pack(
     assert layer.diff_id.hex == hashlib.sha256(packed.tar).hexdigest()
     assert layer.tar_size == len(packed.tar)
     return packed
+
+
+def pack_changed(
+    path: str | os.PathLike[str],
+    change: Callable[[], object],
+    *,
+    policy: TreePolicy | None = None,
+    sink: MemorySink | None = None,
+) -> PackedLayer:
+    """Pack a tree that `change` changes when all of it has been scanned and nothing of it read."""
+    source = TreeSource(os.fspath(path))
+    policy = policy or TreePolicy()
+    with start_scan(source, policy, 2) as scan, TreeBlocks(scan, policy, source) as blocks:
+        assert blocks.complete()
+        change()
+        return pack_blocks(blocks, source.title, LayerOptions(threads=2), sink or MemorySink(), discard, 0.0)
 
 
 def scan(

@@ -12,14 +12,14 @@ import pytest
 from fastoci._engine import EngineFault
 from fastoci._engine.scanner import Scanner
 from fastoci.errors import FastociError, TreeChangedError, TreeError, TreeNameError
-from fastoci.events import LayerScanned, discard
+from fastoci.events import discard
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import pack_tree
 from fastoci.tree.faults import explain
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.scan import scan_tree
 from fastoci.tree.source import TreeSource
-from oracles.packing import MemorySink, pack
+from oracles.packing import MemorySink, pack, pack_changed
 from oracles.privileges import unprivileged
 
 
@@ -111,13 +111,8 @@ def test_the_path_is_the_user_s(tree, slash):
 
 def test_a_name_that_is_not_utf8(tree):
     os.rename(tree / "sub", os.fsencode(tree) + b"/caf\xe9")
-
-    def change(event):
-        if isinstance(event, LayerScanned):
-            os.unlink(os.fsencode(tree) + b"/caf\xe9/file")
-
     with pytest.raises(TreeChangedError, match="vanished") as caught:
-        pack_tree(TreeSource(str(tree)), TreePolicy(), LayerOptions(), MemorySink(), change)
+        pack_changed(tree, lambda: os.unlink(os.fsencode(tree) + b"/caf\xe9/file"))
     assert caught.value.path == f"{tree}/caf\udce9/file"
 
 

@@ -24,6 +24,8 @@ cdef enum Flag:
     FLAG_EXCLUDED = 2
     # Not found in the tree but made up as an ancestor of the destination: the policy on owners does not touch it.
     FLAG_SYNTHETIC = 4
+    # A directory whose children are known; set under the lock of the scan's queue.
+    FLAG_SCANNED = 8
 
 cdef struct Xattr:
     Xattr *next
@@ -62,3 +64,33 @@ cdef struct Entry:
 cdef inline int64_t data_size(const Entry *entry) noexcept nogil:
     """Return the bytes of data that follow the entry's headers, without padding."""
     return entry.size if entry.kind == KIND_FILE else 0
+
+cdef inline const Entry *next_entry(const Entry *entry) noexcept nogil:
+    """Return the entry after this one in the layer's order, excluded directories and what they hold left out.
+
+    Names were sorted within each directory, directories as if they ended in a slash: so the order of the paths' bytes
+    is that of a walk, each directory before what it holds. NULL after the last one.
+    """
+    cdef const Entry *parent
+    if entry.kind == KIND_DIRECTORY and entry.size and not entry.flags & FLAG_EXCLUDED:
+        entry = entry.link.children
+        if not entry.flags & FLAG_EXCLUDED:
+            return entry
+    while True:
+        parent = entry.parent
+        if parent == NULL:
+            return NULL
+        entry = entry + 1
+        if entry == parent.link.children + parent.size:
+            entry = parent
+        elif not entry.flags & FLAG_EXCLUDED:
+            return entry
+
+cdef inline const Entry *first_entry(const Entry *root) noexcept nogil:
+    """Return the first entry of the layer that a tree's root is in; NULL where it has none.
+
+    Only the top itself may be nameless: no layer has an entry for `/`.
+    """
+    while root.parent != NULL:
+        root = root.parent
+    return root if root.name_size else next_entry(root)

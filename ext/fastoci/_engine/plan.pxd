@@ -3,34 +3,60 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastoci._engine.entry cimport Entry
 from fastoci._engine.fault cimport Fault, FaultKind
-from fastoci._engine.header cimport Policy
+from fastoci._engine.header cimport Header, Policy
+from fastoci._engine.links cimport LinkSet
 from fastoci._engine.path cimport PathBuffer
+from fastoci._engine.pthread cimport pthread_cond_t, pthread_mutex_t
+from fastoci._engine.scanner cimport Scanner
 from fastoci._engine.table cimport EntryTable
 
 cdef struct Block:
+    const Entry *entry      # its first entry; NULL: nothing but the trailer
     int64_t tar_offset
     int64_t data_offset     # in the data of its first entry; -1: it begins with that entry's headers
-    uint32_t first          # the number of its first entry; the count of entries: the trailer
+    uint32_t first          # the number of its first entry
     uint32_t size
 
 cdef class Plan:
     cdef readonly EntryTable table
+    cdef Scanner scanner        # that fills the table meanwhile; None: it is full
     cdef Policy policy
     cdef readonly uint32_t block_size
-    cdef Block *blocks
-    cdef readonly uint64_t block_count
-    cdef uint64_t block_capacity
     cdef readonly int64_t tar_size
+    cdef LinkSet links
     cdef bint found             # something in the tree itself, not only directories above it
     cdef int64_t newest
     cdef bint one_owner
     cdef uint32_t owner_uid
     cdef uint32_t owner_gid
+    cdef const Entry *open_entry    # of the open block: its first entry,
+    cdef uint32_t open_first        # that one's number,
+    cdef int64_t open_size          # and the bytes in it
     cdef Fault fault
 
+    cdef bint ready
+    cdef pthread_mutex_t lock
+    cdef pthread_cond_t grown       # there are more blocks, or there will be none any more
+    cdef pthread_cond_t wanted      # whoever reads ahead has something to do, or nothing any more
+    # Under the lock:
+    cdef Block *blocks
+    cdef readonly uint64_t block_count
+    cdef uint64_t block_capacity
+    cdef uint64_t begun             # blocks that a renderer has begun with, up to the last of them
+    cdef bint cold                  # a renderer has waited for a disk
+    cdef bint ended                 # complete, or given up
+    cdef bint stopped
+
     cdef bint fail(self, FaultKind kind, const Entry *entry, int64_t expected, int64_t found) noexcept nogil
-    cdef bint order(self) noexcept nogil
-    cdef bint link(self) noexcept nogil
-    cdef bint measure(self) noexcept nogil
-    cdef bint cut(self) noexcept nogil
-    cdef bint add_block(self, uint32_t first, int64_t data_offset, int64_t size) noexcept nogil
+    cdef bint plan_all(self) noexcept nogil
+    cdef bint await_scan(self, const Entry *directory) noexcept nogil
+    cdef bint readmit(self) noexcept nogil
+    cdef bint add(self, Entry *entry, PathBuffer *path_buffer, PathBuffer *link_buffer) noexcept nogil
+    cdef void note(self, const Header *header) noexcept nogil
+    cdef bint place(self, const Header *header) noexcept nogil
+    cdef bint finish(self) noexcept nogil
+    cdef bint close_block(self) noexcept nogil
+    cdef bint add_block(self, const Entry *entry, uint32_t first, int64_t data_offset, int64_t size) noexcept nogil
+    cdef void end(self) noexcept nogil
+    cdef bint begin_block(self, uint64_t number, Block *block) noexcept nogil
+    cdef void note_cold(self) noexcept nogil

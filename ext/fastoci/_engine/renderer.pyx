@@ -1,20 +1,20 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=True
 """The renderer: any block of a planned layer, written into a buffer, at any time and in any order.
 
-A renderer belongs to one thread; it has descriptors and path buffers of its own and reads table and plan, which no
-longer change. What it reads is what was planned: a file is opened relative to its directory's descriptor, never
+A renderer belongs to one thread; it has descriptors and path buffers of its own and reads entries that are planned,
+which no longer change. What it reads is what was planned: a file is opened relative to its directory's descriptor, never
 through a symbolic link, and its status before and after the reading must be what the scan saw, to the nanosecond.
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.errno cimport EINTR, ELOOP, ENOENT, ENXIO, ESTALE, errno
+from libc.errno cimport EAGAIN, EINTR, ELOOP, ENOENT, ENXIO, ESTALE, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 from posix.stat cimport S_ISREG, struct_stat
 from posix.unistd cimport close
 
 from fastoci._engine.dirs cimport DirCache, dirs_close, dirs_init, dirs_open
-from fastoci._engine.entry cimport Entry, FLAG_SPARSE, data_size
+from fastoci._engine.entry cimport Entry, FLAG_SPARSE, data_size, next_entry
 from fastoci._engine.fault cimport (
     FAULT_CHANGED,
     FAULT_MEMORY,
@@ -25,7 +25,18 @@ from fastoci._engine.fault cimport (
     fault_clear,
 )
 from fastoci._engine.header cimport Header, RECORD, header_fill, header_names, header_write
-from fastoci._engine.kernel cimport OPEN_FILE, SEEK_DATA, SEEK_HOLE, ctime_ns, fstat, lseek, mtime_ns, openat, pread
+from fastoci._engine.kernel cimport (
+    OPEN_FILE,
+    SEEK_DATA,
+    SEEK_HOLE,
+    ctime_ns,
+    fstat,
+    lseek,
+    mtime_ns,
+    openat,
+    pread,
+    pread_cached,
+)
 from fastoci._engine.path cimport PathBuffer, path_copy, path_free
 from fastoci._engine.plan cimport Block, Plan
 from fastoci._engine.raising cimport raise_fault
@@ -40,12 +51,14 @@ cdef class Renderer:
 
     cdef readonly Plan plan
     cdef DirCache dirs
+    cdef bint asks_cache        # whether the kernel can say what is in the page cache
     cdef PathBuffer path
     cdef PathBuffer link
     cdef Fault fault
 
     def __cinit__(self, Plan plan not None):
         self.plan = plan
+        self.asks_cache = True
         dirs_init(&self.dirs, plan.table.root, plan.table.root_fd)
 
     def __dealloc__(self):
@@ -70,19 +83,18 @@ cdef class Renderer:
             ValueError: The buffer is too small, or the table was closed.
         """
         cdef Py_buffer view
-        cdef Block *block
+        cdef Block block
         cdef bint done
-        if number >= self.plan.block_count:
+        if not self.plan.begin_block(number, &block):
             raise IndexError(number)
         if self.plan.table.root_fd < 0:
             raise ValueError("the table is closed")
-        block = &self.plan.blocks[number]
         PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
         try:
             if view.len < block.size:
                 raise ValueError(f"a buffer of {view.len} bytes is too small for a block of {block.size}")
             with nogil:
-                done = self._render(block, <char *>view.buf)
+                done = self._render(&block, <char *>view.buf)
         finally:
             PyBuffer_Release(&view)
         if not done:
@@ -98,17 +110,14 @@ cdef class Renderer:
         return False
 
     cdef bint _render(self, const Block *block, char *out) noexcept nogil:
-        cdef Entry **order = self.plan.table.order
-        cdef const Entry *entry
-        cdef uint64_t number = block.first
+        cdef const Entry *entry = block.entry
         cdef int64_t offset = block.data_offset
         cdef int64_t at = 0, size, gap
-        while at < block.size:
-            if number == self.plan.table.count:
+        while True:
+            if entry == NULL:
                 # The trailer: nothing but zeros to the end of the last block.
                 memset(out + at, 0, block.size - at)
                 return True
-            entry = order[number]
             if offset < 0:
                 if not self._write_headers(entry, out + at):
                     return False
@@ -124,9 +133,11 @@ cdef class Renderer:
                     gap = -offset & (RECORD - 1)
                     memset(out + at, 0, gap)
                     at += gap
-            number += 1
+            if at == block.size:
+                # What comes after the block may not have been scanned yet.
+                return True
+            entry = next_entry(entry)
             offset = -1
-        return True
 
     cdef bint _write_headers(self, const Entry *entry, char *out) noexcept nogil:
         cdef Header header
@@ -183,7 +194,7 @@ cdef class Renderer:
     cdef bint _read_dense(self, const Entry *entry, int fd, int64_t offset, char *out, int64_t size) noexcept nogil:
         cdef ssize_t got
         while size:
-            got = pread(fd, out, size, offset)
+            got = self._read_piece(fd, offset, out, size)
             if got > 0:
                 out += got
                 offset += got
@@ -194,6 +205,20 @@ cdef class Renderer:
             elif errno != EINTR:
                 return self._fail(FAULT_READ, errno, entry, 0)
         return True
+
+    cdef ssize_t _read_piece(self, int fd, int64_t offset, char *out, int64_t size) noexcept nogil:
+        """Read what is in the page cache; where nothing is, say so to whoever reads ahead, and wait for the disk."""
+        cdef ssize_t got
+        if self.asks_cache:
+            got = pread_cached(fd, out, size, offset)
+            if got >= 0:
+                return got
+            if errno == EAGAIN:
+                self.plan.note_cold()
+            else:
+                # EOPNOTSUPP, ENOSYS: a file system or kernel that cannot tell. Other errors will come again.
+                self.asks_cache = False
+        return pread(fd, out, size, offset)
 
     cdef bint _read_sparse(self, const Entry *entry, int fd, int64_t offset, char *out, int64_t size) noexcept nogil:
         """Read a file with holes; they become zeros without being read. Without SEEK_DATA the file is one extent."""

@@ -1,5 +1,5 @@
 # cython: language_level=3
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport uint64_t, uint8_t
 
 from fastoci._engine.arena cimport Arena
 from fastoci._engine.dirs cimport DirCache
@@ -7,18 +7,9 @@ from fastoci._engine.entry cimport Entry
 from fastoci._engine.fault cimport Fault, FaultKind
 from fastoci._engine.path cimport PathBuffer
 from fastoci._engine.pattern cimport PatternSet
+from fastoci._engine.queue cimport Job, Queue
 from fastoci._engine.table cimport EntryTable
 from fastoci._engine.xattrs cimport XattrWay
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    ctypedef struct pthread_cond_t:
-        pass
-
-cdef struct Job:
-    Entry *directory
-    const uint8_t *matched      # which patterns matched the directory, a byte each; NULL at the top
 
 # What one thread has to itself.
 cdef struct Worker:
@@ -39,24 +30,17 @@ cdef class Scanner:
     cdef bint keep_whiteouts
     cdef int first_xattr_way
     cdef bint ready
-    cdef pthread_mutex_t lock
-    cdef pthread_cond_t changed
-    # Under the lock:
-    cdef Job *jobs
-    cdef size_t job_count
-    cdef size_t job_capacity
-    cdef size_t busy            # workers at a directory, that may still add jobs
+    cdef Queue queue
+    # Under the queue's lock:
     cdef Fault fault
     cdef uint64_t entries
     cdef uint64_t sockets
     cdef char *first_socket
-    cdef bint stopped
 
     cdef void fail(self, FaultKind kind, int error, const Entry *parent, const char *name) noexcept nogil
-    cdef bint take(self, Job *job) noexcept nogil
-    cdef bint give(self, const Job *job) noexcept nogil
-    cdef void release(self) noexcept nogil
+    cdef bint give(self, Entry *directory) noexcept nogil
     cdef bint note_socket(self, const Entry *parent, const char *name) noexcept nogil
+    cdef bint fill_root(self, Worker *worker, int fd) noexcept nogil
     cdef bint scan_directory(self, Worker *worker, const Job *job) noexcept nogil
     cdef int scan_name(self, Worker *worker, const Job *job, int fd, const char *name) noexcept nogil
     cdef bint may_hold_kept(self, Worker *worker, int fd, Entry *entry) noexcept nogil

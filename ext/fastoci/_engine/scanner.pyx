@@ -1,10 +1,11 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=True
 """The scanner: every name beneath a directory, found by several threads at once.
 
-A directory is a job. Each thread takes one from a shared stack, reads it, asks for every name's status and extended
+A directory is a job. Each thread takes one from a shared queue, reads it, asks for every name's status and extended
 attributes relative to the directory's descriptor, sorts what it found into the layer's order, and adds the
-subdirectories as jobs. The stack, the counts and the first fault are the only things that threads share; they stand
-under one lock, taken twice a directory. Entries are written by the thread that found them and by no other.
+subdirectories as jobs. The queue, the counts and the first fault are the only things that threads share; they stand
+under one lock, taken twice a directory. Entries are written by the thread that found them and by no other, and once
+their directory is marked as scanned by nobody but the plan.
 
 The threads themselves are Python's: each calls `run`, which returns when the whole tree has been scanned, when a
 fault stops the work, or when `stop` was called.
@@ -30,6 +31,7 @@ from fastoci._engine.entry cimport (
     Entry,
     FLAG_EXCLUDED,
     FLAG_SPARSE,
+    FLAG_SYNTHETIC,
     KIND_BLOCK,
     KIND_CHARACTER,
     KIND_DIRECTORY,
@@ -63,19 +65,10 @@ from fastoci._engine.kernel cimport (
     readlinkat,
 )
 from fastoci._engine.path cimport path_free, path_of, path_size, path_write
+from fastoci._engine.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
+from fastoci._engine.queue cimport Job, queue_free, queue_give, queue_init, queue_release, queue_stop, queue_take
 from fastoci._engine.raising cimport raise_fault
 from fastoci._engine.xattrs cimport XATTRS_CHDIR, XATTRS_MAX, fchdir, xattrs_get, xattrs_way
-
-cdef extern from "<pthread.h>" nogil:
-    int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
-    int pthread_mutex_destroy(pthread_mutex_t *mutex)
-    int pthread_mutex_lock(pthread_mutex_t *mutex)
-    int pthread_mutex_unlock(pthread_mutex_t *mutex)
-    int pthread_cond_init(pthread_cond_t *condition, const void *attributes)
-    int pthread_cond_destroy(pthread_cond_t *condition)
-    int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
-    int pthread_cond_signal(pthread_cond_t *condition)
-    int pthread_cond_broadcast(pthread_cond_t *condition)
 
 cdef extern from *:
     """
@@ -146,25 +139,14 @@ cdef class Scanner:
         self.with_xattrs = with_xattrs
         self.keep_whiteouts = keep_whiteouts
         self.first_xattr_way = xattr_way
-        if pthread_mutex_init(&self.lock, NULL) != 0:
-            raise MemoryError
-        if pthread_cond_init(&self.changed, NULL) != 0:
-            pthread_mutex_destroy(&self.lock)
+        if not queue_init(&self.queue, table.root):
             raise MemoryError
         self.ready = True
-        self.jobs = <Job *>malloc(sizeof(Job))
-        if self.jobs == NULL:
-            raise MemoryError
-        self.job_capacity = self.job_count = 1
-        self.jobs[0].directory = table.root
-        self.jobs[0].matched = NULL
 
     def __dealloc__(self):
         if self.ready:
-            pthread_cond_destroy(&self.changed)
-            pthread_mutex_destroy(&self.lock)
+            queue_free(&self.queue)
         fault_clear(&self.fault)
-        free(self.jobs)
         free(self.first_socket)
 
     def run(self):
@@ -180,11 +162,11 @@ cdef class Scanner:
         if worker == NULL:
             raise MemoryError
         try:
-            pthread_mutex_lock(&self.lock)
+            pthread_mutex_lock(&self.queue.lock)
             try:
                 worker.arena = self.table.new_arena()
             finally:
-                pthread_mutex_unlock(&self.lock)
+                pthread_mutex_unlock(&self.queue.lock)
             worker.buffer = <char *>malloc(BUFFER_SIZE)
             worker.scratch = <uint8_t *>malloc(self.patterns.scratch_size + self.patterns.count)
             if worker.buffer == NULL or worker.scratch == NULL:
@@ -192,9 +174,9 @@ cdef class Scanner:
             with nogil:
                 dirs_init(&worker.dirs, self.table.root, self.table.root_fd)
                 worker.xattr_way = xattrs_way(self.first_xattr_way)
-                while self.take(&job):
+                while queue_take(&self.queue, &job):
                     self.scan_directory(worker, &job)
-                    self.release()
+                    queue_release(&self.queue)
         except BaseException:
             self.stop()
             raise
@@ -207,11 +189,10 @@ cdef class Scanner:
             free(worker)
 
     def stop(self):
-        """Make every `run` return soon. The scan is then good for nothing but to be thrown away."""
-        pthread_mutex_lock(&self.lock)
-        self.stopped = True
-        pthread_cond_broadcast(&self.changed)
-        pthread_mutex_unlock(&self.lock)
+        """Make every `run` return soon, and a plan that waits for the scan give up."""
+        pthread_mutex_lock(&self.queue.lock)
+        queue_stop(&self.queue)
+        pthread_mutex_unlock(&self.queue.lock)
 
     def finish(self):
         """Raise the first fault, or hand the counts to the table. Called once, when every `run` has returned.
@@ -240,7 +221,7 @@ cdef class Scanner:
             if name_size:
                 memcpy(path + size + gap, name, name_size)
             path[size + gap + name_size] = 0
-        pthread_mutex_lock(&self.lock)
+        pthread_mutex_lock(&self.queue.lock)
         if self.fault.kind == FAULT_NONE:
             # A name that was there a moment ago and is not any more, or is something else, has changed.
             self.fault.kind = FAULT_CHANGED if error == ENOENT or error == ESTALE else kind
@@ -250,67 +231,20 @@ cdef class Scanner:
             self.fault.path = path
             self.fault.path_size = size + gap + name_size
             path = NULL
-        self.stopped = True
-        pthread_cond_broadcast(&self.changed)
-        pthread_mutex_unlock(&self.lock)
+        queue_stop(&self.queue)
+        pthread_mutex_unlock(&self.queue.lock)
         free(path)
 
-    cdef bint take(self, Job *job) noexcept nogil:
-        """Wait for a directory to scan; False when there will be none any more."""
-        cdef bint taken = False
-        pthread_mutex_lock(&self.lock)
-        while not self.stopped and self.job_count == 0 and self.busy:
-            pthread_cond_wait(&self.changed, &self.lock)
-        if not self.stopped and self.job_count:
-            self.job_count -= 1
-            job[0] = self.jobs[self.job_count]
-            self.busy += 1
-            taken = True
-        pthread_mutex_unlock(&self.lock)
-        return taken
-
-    cdef void release(self) noexcept nogil:
-        """Say that the directory taken is done with; the last one lets every waiting thread go."""
-        pthread_mutex_lock(&self.lock)
-        self.busy -= 1
-        if self.busy == 0 and self.job_count == 0:
-            pthread_cond_broadcast(&self.changed)
-        pthread_mutex_unlock(&self.lock)
-
-    cdef bint give(self, const Job *job) noexcept nogil:
-        """Add the subdirectories of a scanned directory as jobs, the first in order on top."""
-        cdef Entry *directory = job.directory
-        cdef Entry *child
-        cdef Job *grown
-        cdef int64_t number
-        cdef size_t added = 0
-        pthread_mutex_lock(&self.lock)
+    cdef bint give(self, Entry *directory) noexcept nogil:
+        """Let a directory that has been read go to the plan, and its subdirectories to the queue."""
+        cdef bint given
+        pthread_mutex_lock(&self.queue.lock)
         self.entries += directory.size
-        for number in range(directory.size - 1, -1, -1):
-            child = &directory.link.children[number]
-            if child.kind != KIND_DIRECTORY:
-                continue
-            if self.job_count == self.job_capacity:
-                grown = <Job *>realloc(self.jobs, 2 * self.job_capacity * sizeof(Job))
-                if grown == NULL:
-                    pthread_mutex_unlock(&self.lock)
-                    self.fail(FAULT_MEMORY, 0, directory, NULL)
-                    return False
-                self.jobs = grown
-                self.job_capacity *= 2
-            self.jobs[self.job_count].directory = child
-            # Until its own children are known, the place for them holds which patterns matched the directory.
-            self.jobs[self.job_count].matched = <const uint8_t *>child.link.children
-            child.link.children = NULL
-            child.size = 0
-            self.job_count += 1
-            added += 1
-        if added == 1:
-            pthread_cond_signal(&self.changed)
-        elif added:
-            pthread_cond_broadcast(&self.changed)
-        pthread_mutex_unlock(&self.lock)
-        return True
+        given = queue_give(&self.queue, directory)
+        pthread_mutex_unlock(&self.queue.lock)
+        if not given:
+            self.fail(FAULT_MEMORY, 0, directory, NULL)
+        return given
 
     cdef bint note_socket(self, const Entry *parent, const char *name) noexcept nogil:
         """Count a socket, and keep the path that sorts first, so that the warning is the same every time."""
@@ -325,11 +259,11 @@ cdef class Scanner:
         if gap:
             path[size] = b'/'
         memcpy(path + size + gap, name, name_size + 1)
-        pthread_mutex_lock(&self.lock)
+        pthread_mutex_lock(&self.queue.lock)
         self.sockets += 1
         if self.first_socket == NULL or strcmp(path, self.first_socket) < 0:
             self.first_socket, path = path, self.first_socket
-        pthread_mutex_unlock(&self.lock)
+        pthread_mutex_unlock(&self.queue.lock)
         free(path)
         return True
 
@@ -347,13 +281,10 @@ cdef class Scanner:
         if worker.xattr_way == XATTRS_CHDIR and fchdir(fd) != 0:
             self.fail(FAULT_OPEN_DIRECTORY, errno, directory, NULL)
             return False
-        if directory == self.table.root:
-            # Nobody has asked for the status of the root yet, and its descriptor may have been read before.
-            lseek(fd, 0, SEEK_SET)
-            if not self.fill(worker, fd, b".", directory):
-                return False
+        if directory == self.table.root and not self.fill_root(worker, fd):
+            return False
         worker.found_count = 0
-        while not self.stopped:
+        while not self.queue.stopped:
             size = fastoci_getdents(fd, worker.buffer, DIRENTS_SIZE)
             if size == 0:
                 break
@@ -382,7 +313,25 @@ cdef class Scanner:
                 return False
             memcpy(children, worker.found, worker.found_count * sizeof(Entry))
             directory.link.children = children
-        return self.give(job)
+        return self.give(directory)
+
+    cdef bint fill_root(self, Worker *worker, int fd) noexcept nogil:
+        """Ask for the status of the root, which nobody has done yet. Metadata that was given to it beforehand stays."""
+        cdef Entry *root = self.table.root
+        cdef Entry stated = root[0]
+        # The descriptor may have been read before.
+        lseek(fd, 0, SEEK_SET)
+        root.xattrs = NULL
+        if not self.fill(worker, fd, b".", root):
+            return False
+        if stated.flags & FLAG_SYNTHETIC:
+            root.mode = stated.mode
+            root.uid = stated.uid
+            root.gid = stated.gid
+            root.mtime = stated.mtime
+            root.mtime_ns = stated.mtime_ns
+            root.xattrs = stated.xattrs
+        return True
 
     cdef int scan_name(self, Worker *worker, const Job *job, int fd, const char *name) noexcept nogil:
         """Add one name to what was found. Returns 1 if it was added, 0 if it is left out, -1 on a fault."""

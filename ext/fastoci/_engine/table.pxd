@@ -10,13 +10,15 @@ cdef class EntryTable:
     cdef int root_fd                    # the table's own; -1 once closed
     cdef Entry *root                    # the source itself, a directory
     cdef Arena *arenas                  # every arena that entries live in, newest first
-    cdef Entry **order                  # the entries in the layer's order, set by the plan
-    cdef readonly uint64_t count        # of them
+    cdef bint planned                   # a plan has been made of it, and it takes no other
+    cdef readonly uint64_t count        # of the entries that the plan has put in order
+    cdef const Entry **order            # all of them; NULL until somebody asks for one by its number
     cdef readonly uint64_t scanned      # entries found by the scan, ancestors of the destination not counted
     cdef readonly uint64_t sockets      # skipped
     cdef readonly bytes first_socket    # the path of one of them, None where there is none
 
     cdef Arena *new_arena(self) except NULL
+    cdef const Entry *_entry(self, uint64_t number) except NULL
     cdef bytes _path(self, PathBuffer *buffer, const Entry *entry)
     cdef int _name(self, Entry *entry, bytes name) except -1
     cdef int _restate(self, Entry *entry, uint32_t mode, uint32_t uid, uint32_t gid, int64_t mtime,

@@ -1,13 +1,13 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=True
 """The entry table: every name of one tree, and the memory that holds it.
 
-The scanner fills it from several threads, each with an arena of its own; the planner puts the entries in order; the
-renderers read it. It is freed as a whole when the last of them lets go. The table also owns the descriptor of the
-tree's root, from which everything beneath is reached.
+The scanner fills it from several threads, each with an arena of its own; the plan goes through it in the layer's order,
+close behind the scan; the renderers read what has been planned. It is freed as a whole when the last of them lets go.
+The table also owns the descriptor of the tree's root, from which everything beneath is reached.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.fcntl cimport fcntl
 from posix.unistd cimport close
@@ -15,6 +15,7 @@ from posix.unistd cimport close
 from fastoci._engine.arena cimport Arena, arena_copy, arena_free, arena_take
 from fastoci._engine.entry cimport (
     Entry,
+    FLAG_SCANNED,
     FLAG_SYNTHETIC,
     KIND_BLOCK,
     KIND_CHARACTER,
@@ -22,6 +23,8 @@ from fastoci._engine.entry cimport (
     KIND_HARDLINK,
     KIND_SYMLINK,
     Xattr,
+    first_entry,
+    next_entry,
 )
 from fastoci._engine.kernel cimport F_DUPFD_CLOEXEC
 from fastoci._engine.path cimport PathBuffer, path_free, path_init, path_of
@@ -58,7 +61,7 @@ cdef class EntryTable:
             arena_free(arena)
             free(arena)
             arena = following
-        free(self.order)
+        free(<void *>self.order)
 
     cdef Arena *new_arena(self) except NULL:
         """Return an arena that lives as long as the table. Only the thread that sets the work up calls this."""
@@ -87,9 +90,7 @@ cdef class EntryTable:
         cdef PathBuffer buffer
         cdef const Entry *entry
         cdef Xattr *xattr
-        if number >= self.count:
-            raise IndexError(number)
-        entry = self.order[number]
+        entry = self._entry(number)
         path_init(&buffer)
         try:
             path = self._path(&buffer, entry)
@@ -119,6 +120,23 @@ cdef class EntryTable:
             "synthetic": bool(entry.flags & FLAG_SYNTHETIC),
         }
 
+    cdef const Entry *_entry(self, uint64_t number) except NULL:
+        """Return an entry by its place in the layer's order. The plan must be complete."""
+        cdef const Entry *entry
+        cdef uint64_t at = 0
+        if number >= self.count:
+            raise IndexError(number)
+        if self.order == NULL:
+            self.order = <const Entry **>malloc(self.count * sizeof(Entry *))
+            if self.order == NULL:
+                raise MemoryError
+            entry = first_entry(self.root)
+            while entry != NULL:
+                self.order[at] = entry
+                at += 1
+                entry = next_entry(entry)
+        return self.order[number]
+
     cdef bytes _path(self, PathBuffer *buffer, const Entry *entry):
         cdef size_t size
         cdef const char *path = path_of(buffer, entry, NULL, &size)
@@ -147,7 +165,7 @@ cdef class EntryTable:
 
     def adopt_ancestor(self, bytes name not None, uint32_t mode, uint32_t uid, uint32_t gid, int64_t mtime,
                        dict xattrs not None):
-        """Put a directory that was not found in the tree above its root.
+        """Put a directory that was not found in the tree above its root. Called before the scan.
 
         The first call places the outermost directory, the next one the directory in it, and so on; `place_root` ends
         the chain. The other arguments are the entry's metadata, xattrs as bytes to bytes.
@@ -158,6 +176,7 @@ cdef class EntryTable:
         memset(entry, 0, sizeof(Entry))
         entry.kind = KIND_DIRECTORY
         entry.parent = self.root.parent
+        entry.flags = FLAG_SCANNED
         entry.size = 1
         entry.link.children = self.root
         self._name(entry, name)
@@ -171,7 +190,10 @@ cdef class EntryTable:
         self._name(self.root, name)
 
     def restate_root(self, uint32_t mode, uint32_t uid, uint32_t gid, int64_t mtime, dict xattrs not None):
-        """Give the root of the tree other metadata than its own: that of the directory an earlier layer has there."""
+        """Give the root of the tree other metadata than its own: that of the directory an earlier layer has there.
+
+        Called before the scan, which leaves it.
+        """
         self._restate(self.root, mode, uid, gid, mtime, xattrs)
 
     cdef int _name(self, Entry *entry, bytes name) except -1:

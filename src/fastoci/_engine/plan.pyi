@@ -1,5 +1,6 @@
 from typing import Self, final
 
+from fastoci._engine.scanner import Scanner
 from fastoci._engine.table import EntryTable
 
 @final
@@ -17,6 +18,16 @@ class Plan:
     @property
     def owner(self) -> tuple[int, int] | None: ...
     def __new__(
-        cls, table: EntryTable, *, block_size: int, uid: int = -1, gid: int = -1, mtime_limit: int | None = None
+        cls,
+        table: EntryTable,
+        *,
+        block_size: int,
+        uid: int = -1,
+        gid: int = -1,
+        mtime_limit: int | None = None,
+        scanner: Scanner | None = None,
     ) -> Self: ...
+    def run(self) -> bool: ...
+    def wait(self, number: int) -> bool: ...
+    def stop(self) -> None: ...
     def block(self, number: int) -> tuple[int, int, int, int]: ...

@@ -1,18 +1,37 @@
-"""Where blocks come from: a planned tree, or a tar archive that is a layer's stream already."""
+"""What a layer's tar stream is to the pipeline: blocks, that can be read in any order by any thread."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from fastoci._engine import EngineFault
-from fastoci._engine.plan import Plan
-from fastoci._engine.renderer import Renderer
-from fastoci.errors import TreeChangedError, TreeError
-from fastoci.layer.options import BLOCK_SIZE
-from fastoci.tree.faults import explain
+from fastoci.tree.ancestors import DirectoryLookup
 
-__all__ = ["BlockReader", "BlockSource", "PlannedBlocks", "TarBlocks"]
+__all__ = ["BlockReader", "BlockSource", "SourceFacts"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What is known of a source when all of it is.
+
+    Args:
+        entries: How many entries the tar stream has.
+        newest_mtime: See `PackedLayer`.
+        owner: See `PackedLayer`.
+        directories: What the layer has at a path.
+        known_at: When this became known, by `time.perf_counter`.
+        warnings: What the user should hear.
+        timings: Seconds of CPU that it took, by stage.
+    """
+
+    entries: int
+    newest_mtime: int | None
+    owner: tuple[int, int] | None
+    directories: DirectoryLookup
+    known_at: float
+    warnings: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 class BlockReader(Protocol):
@@ -26,97 +45,28 @@ class BlockReader(Protocol):
 
 
 class BlockSource(Protocol):
-    """A tar stream, cut into blocks."""
+    """A tar stream, cut into blocks, whose end need not be known when its beginning is read."""
 
-    count: int
-    tar_size: int
+    @property
+    def count(self) -> int:
+        """How many blocks are known; when `has` has denied one, all there are."""
+
+    @property
+    def tar_size(self) -> int:
+        """The bytes of the blocks that are known."""
+
+    def has(self, number: int) -> bool:
+        """Wait until block `number` can be read. False: there is none; or `stop` was called.
+
+        Raises:
+            Exception: What keeps it from being known.
+        """
 
     def reader(self) -> BlockReader:
         """Return a reader for one thread."""
 
+    def facts(self) -> SourceFacts | None:
+        """Return what is known of the source; None while its end is not known."""
 
-class PlannedBlocks:
-    """The blocks of a planned tree.
-
-    Args:
-        plan: The plan.
-        source: The path of the tree as the user gave it, for messages.
-    """
-
-    def __init__(self, plan: Plan, source: str) -> None:
-        self._plan = plan
-        self._source = source
-        self.count = plan.block_count
-        self.tar_size = plan.tar_size
-
-    def reader(self) -> BlockReader:
-        """Return a renderer."""
-        return _PlanReader(Renderer(self._plan), self._source)
-
-
-class _PlanReader:
-    def __init__(self, renderer: Renderer, source: str) -> None:
-        self._renderer = renderer
-        self._source = source
-
-    def read(self, number: int, buffer: bytearray) -> int:
-        try:
-            return self._renderer.render(number, buffer)
-        except EngineFault as fault:
-            raise explain(fault, self._source) from fault
-
-    def close(self) -> None:
-        self._renderer.close()
-
-
-class TarBlocks:
-    """The blocks of a tar archive: its own bytes, cut every BLOCK_SIZE.
-
-    Args:
-        fd: A descriptor of the archive, open as long as the blocks are read.
-        path: What to call it in messages.
-    """
-
-    def __init__(self, fd: int, path: str) -> None:
-        self._fd = fd
-        self._path = path
-        self._status = os.fstat(fd)
-        self.tar_size = self._status.st_size
-        self.count = -(-self.tar_size // BLOCK_SIZE)
-
-    def reader(self) -> BlockReader:
-        """Return a reader; all of them share the descriptor, and none moves its position."""
-        return self
-
-    def read(self, number: int, buffer: bytearray) -> int:
-        """Read one block, and see that the archive is still what it was."""
-        offset = number * BLOCK_SIZE
-        wanted = min(BLOCK_SIZE, self.tar_size - offset)
-        got = 0
-        try:
-            while got < wanted:
-                size = os.preadv(self._fd, [memoryview(buffer)[got:wanted]], offset + got)
-                if size == 0:
-                    break
-                got += size
-            now = os.fstat(self._fd)
-        except OSError as error:
-            raise TreeError(
-                f"cannot read {self._path}", path=self._path, cause=(error.strerror or "").lower(), errno=error.errno
-            ) from error
-        then = self._status
-        if got < wanted or (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
-            then.st_size,
-            then.st_mtime_ns,
-            then.st_ctime_ns,
-        ):
-            raise TreeChangedError(
-                f"{self._path} changed while it was packed",
-                path=self._path,
-                cause=f"size {then.st_size:,} → {now.st_size:,}; nothing was tagged or kept",
-                hint="wait until it has been written",
-            )
-        return wanted
-
-    def close(self) -> None:
-        """Nothing: the descriptor is the caller's."""
+    def stop(self) -> None:
+        """Let everybody who waits in `has` go."""

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from fastoci._engine import EngineFault
-from fastoci._engine.plan import Plan
-from fastoci._engine.table import EntryTable
 from fastoci.events import LayerPacked, LayerProgress, LayerScanned, Sink, Throttle, Warned
-from fastoci.layer.blocks import BlockSource, PlannedBlocks
+from fastoci.layer.blocks import BlockSource, SourceFacts
 from fastoci.layer.compression import compressor_for, differs_from_golden
 from fastoci.layer.cpus import available_cpus
-from fastoci.layer.options import BLOCK_SIZE, LayerOptions
+from fastoci.layer.options import LayerOptions
 from fastoci.layer.pipeline import run_pipeline
+from fastoci.layer.treeblocks import TreeBlocks
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
-from fastoci.tree.ancestors import DirectoryLookup, Found
-from fastoci.tree.faults import explain
+from fastoci.tree.ancestors import DirectoryLookup
 from fastoci.tree.policy import TreePolicy
-from fastoci.tree.scan import scan_tree
+from fastoci.tree.scan import start_scan
 from fastoci.tree.source import TreeSource
 
 __all__ = ["BlobSink", "PackedLayer", "pack_blocks", "pack_tree"]
@@ -90,47 +86,18 @@ def pack_tree(
     """
     started = time.perf_counter()
     threads = options.threads or available_cpus()
-    table = scan_tree(source, policy, threads, [layer.directories for layer in earlier])
-    try:
-        scanned = time.perf_counter()
-        plan = _plan(table, policy, source)
-        planned = time.perf_counter()
-        if table.sockets:
-            _warn_of_sockets(table, sink)
-        packed = pack_blocks(
-            PlannedBlocks(plan, source.path),
-            source.title,
-            options,
-            writer,
-            sink,
-            entries=len(table),
-            newest_mtime=plan.newest_mtime,
-            owner=plan.owner,
-            directories=_TableLookup(table, policy),
-            started=started,
-            timings={"scan": scanned - started, "plan": planned - scanned},
-        )
-    finally:
-        table.close()
-    return packed
+    with start_scan(source, policy, threads, [layer.directories for layer in earlier]) as scan:
+        try:
+            with TreeBlocks(scan, policy, source) as blocks:
+                return pack_blocks(blocks, source.title, options, writer, sink, started)
+        finally:
+            scan.table.close()
 
 
 def pack_blocks(
-    blocks: BlockSource,
-    title: str,
-    options: LayerOptions,
-    writer: BlobSink,
-    sink: Sink,
-    *,
-    entries: int,
-    newest_mtime: int | None,
-    owner: tuple[int, int] | None,
-    directories: DirectoryLookup,
-    started: float,
-    timings: Mapping[str, float],
+    blocks: BlockSource, title: str, options: LayerOptions, writer: BlobSink, sink: Sink, started: float
 ) -> PackedLayer:
-    """Run the blocks of a known tar stream through the pipeline, and commit the blob. See `pack_tree`."""
-    sink(LayerScanned(title, entries, blocks.tar_size, time.perf_counter() - started))
+    """Run blocks through the pipeline, and commit the blob. See `pack_tree`."""
     if options.compression == "gzip" and differs_from_golden(options.level):
         sink(
             Warned(
@@ -139,10 +106,12 @@ def pack_blocks(
                 "that fastoci asks for",
             )
         )
+    announcement = _Announcement(blocks, title, sink, started)
+    announcement.make()
     throttle = Throttle()
 
     def progress(done: int, written: int) -> None:
-        if done == blocks.tar_size or throttle.due():
+        if announcement.make() and (done == blocks.tar_size or throttle.due()):
             sink(LayerProgress(title, done, blocks.tar_size, written))
 
     compressor = compressor_for(options)
@@ -151,66 +120,44 @@ def pack_blocks(
     committing = time.perf_counter()
     writer.commit(digest)
     finished = time.perf_counter()
+    facts = announcement.facts()
     packed = PackedLayer(
         Descriptor(compressor.media_type, digest, result.size),
         Digest("sha256", result.diff_id),
         result.tar_size,
-        entries,
-        newest_mtime,
-        owner,
-        directories,
-        {**timings, **result.seconds, "commit": finished - committing, "total": finished - started},
+        facts.entries,
+        facts.newest_mtime,
+        facts.owner,
+        facts.directories,
+        {**facts.timings, **result.seconds, "commit": finished - committing, "total": finished - started},
     )
     sink(LayerPacked(title, str(packed.diff_id), str(digest), packed.tar_size, result.size, packed.timings["total"]))
     return packed
 
 
-def _plan(table: EntryTable, policy: TreePolicy, source: TreeSource) -> Plan:
-    try:
-        return Plan(
-            table,
-            block_size=BLOCK_SIZE,
-            uid=-1 if policy.uid is None else policy.uid,
-            gid=-1 if policy.gid is None else policy.gid,
-            mtime_limit=policy.mtime_limit,
-        )
-    except EngineFault as fault:
-        raise explain(fault, source.path) from fault
+class _Announcement:
+    """Says once what a source holds, as soon as it is known: the packing may have begun long before."""
 
+    def __init__(self, blocks: BlockSource, title: str, sink: Sink, started: float) -> None:
+        self._blocks = blocks
+        self._title = title
+        self._sink = sink
+        self._started = started
+        self._made = False
 
-def _warn_of_sockets(table: EntryTable, sink: Sink) -> None:
-    first = os.fsdecode(table.first_socket or b"")
-    others = f" and {table.sockets - 1:,} more" if table.sockets > 1 else ""
-    sink(Warned(f"skipped the socket {first}{others}: a layer cannot hold sockets"))
+    def make(self) -> bool:
+        """Say it if it is known, and return whether it has been said."""
+        if self._made or (facts := self._blocks.facts()) is None:
+            return self._made
+        self._made = True
+        for warning in facts.warnings:
+            self._sink(Warned(warning))
+        self._sink(LayerScanned(self._title, facts.entries, self._blocks.tar_size, facts.known_at - self._started))
+        return True
 
-
-class _TableLookup:
-    """A packed tree, asked for one path."""
-
-    def __init__(self, table: EntryTable, policy: TreePolicy) -> None:
-        self._table = table
-        self._policy = policy
-
-    def find(self, path: bytes) -> Found | None:
-        """Return what stands at `path`, as the layer has it."""
-        answer = self._table.find(path)
-        if answer is None:
-            return None
-        kind, facts = answer
-        if kind == "hardlink":
-            # What the first of the file's names is: it may be a symbolic link.
-            return self.find(facts["link"])
-        return Found(
-            kind,
-            facts["mode"],
-            self._owner(self._policy.uid, facts, "uid"),
-            self._owner(self._policy.gid, facts, "gid"),
-            facts["mtime"] if self._policy.mtime_limit is None else min(facts["mtime"], self._policy.mtime_limit),
-            facts["xattrs"],
-            facts["link"] if kind == "symlink" else b"",
-        )
-
-    @staticmethod
-    def _owner(wanted: int | None, facts: Mapping[str, Any], which: str) -> int:
-        found: int = facts[which]
-        return found if wanted is None or facts["synthetic"] else wanted
+    def facts(self) -> SourceFacts:
+        """Return what the source holds, when all of its blocks have been read."""
+        self.make()
+        facts = self._blocks.facts()
+        assert facts is not None, "the end of the source was read"  # noqa: S101 - says what the caller promises
+        return facts

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Generic, TypeVar
 
 from fastoci.layer.blocks import BlockSource
 from fastoci.layer.compression import Compressor
@@ -30,12 +29,19 @@ from fastoci.threads import start_threads
 
 __all__ = ["PipelineResult", "run_pipeline"]
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class PipelineResult:
-    """What went through. Digests in hexadecimal, sizes in bytes, `seconds` of each stage summed over its threads."""
+    """What went through.
+
+    Args:
+        diff_id: SHA-256 of the tar stream, in hexadecimal.
+        digest: SHA-256 of the blob, likewise.
+        tar_size: Bytes of the tar stream.
+        size: Bytes of the blob.
+        seconds: Of CPU, each stage's summed over its threads; and on the wall `head`, from the start until the first
+            block was there to be read, and `tail`, from when the last one was compressed until all was written.
+    """
 
     diff_id: str
     digest: str
@@ -63,34 +69,19 @@ def run_pipeline(
     Raises:
         Exception: Whatever the first thing that failed raised.
     """
-    return _Pipeline(source, compressor, max(1, min(threads, source.count or 1))).run(write, progress)
+    return _Pipeline(source, compressor, threads).run(write, progress)
 
 
 @dataclass(slots=True)
 class _Slot:
     """A block on its way: its buffer, and how many have still to be done with it."""
 
-    buffer: bytearray
+    buffer: bytearray = field(default_factory=bytearray)  # BLOCK_SIZE bytes from its first use on
     number: int = 0
     size: int = 0
     users: int = 0
     compressed: bytes | memoryview = b""
     checksum: int = 0
-
-
-@dataclass(slots=True)
-class _InOrder(Generic[T]):
-    """Gives back by number what comes in any order."""
-
-    expected: int = 0
-    early: dict[int, T] = field(default_factory=dict)
-
-    def add(self, number: int, item: T) -> Iterator[T]:
-        """Take one item, and yield all that are due."""
-        self.early[number] = item
-        while self.expected in self.early:
-            yield self.early.pop(self.expected)
-            self.expected += 1
 
 
 class _Pipeline:
@@ -101,14 +92,18 @@ class _Pipeline:
         self._hashes_tar = not compressor.identity
         self._lock = threading.Lock()
         self._next = 0
+        self._count: int | None = None  # of all blocks, once the end of the source is known
         self._error: BaseException | None = None
         self._seconds: dict[str, float] = {}
+        self._started = time.perf_counter()
+        self._last_compressed = 0.0
         self._free: SimpleQueue[_Slot | None] = SimpleQueue()
+        # None wakes whoever waits: the end is known, or an error is.
         self._rendered: SimpleQueue[_Slot | None] = SimpleQueue()
         self._compressed: SimpleQueue[_Slot | None] = SimpleQueue()
         self._diff_id = hashlib.sha256()
-        for _ in range(max(1, min(2 * threads + 2, source.count))):
-            self._free.put(_Slot(bytearray(BLOCK_SIZE)))
+        for _ in range(2 * threads + 2):
+            self._free.put(_Slot())
 
     def run(self, write: Callable[[bytes | memoryview], None], progress: Callable[[int, int], None]) -> PipelineResult:
         threads = [
@@ -134,12 +129,23 @@ class _Pipeline:
         diff_id = self._diff_id.hexdigest() if self._hashes_tar else digest
         return PipelineResult(diff_id, digest, self._source.tar_size, size, self._seconds)
 
-    def _stop(self, error: BaseException | None) -> None:
+    def _stop(self, error: BaseException) -> None:
         """Keep the first error, and wake everybody who waits."""
         with self._lock:
             if self._error is None:
                 self._error = error
-            self._next = self._source.count
+        self._source.stop()
+        self._wake()
+
+    def _end(self) -> None:
+        """Note that the source has no more blocks than are known."""
+        with self._lock:
+            if self._count is not None:
+                return
+            self._count = self._source.count
+        self._wake()
+
+    def _wake(self) -> None:
         for _ in range(self._threads):
             self._free.put(None)
         self._rendered.put(None)
@@ -157,11 +163,19 @@ class _Pipeline:
                 self._seconds[stage] = self._seconds.get(stage, 0.0) + spent
 
     def _take_number(self) -> int | None:
+        """Return the number of the next block when it can be read; None after the last, and after an error."""
         with self._lock:
-            if self._next >= self._source.count:
-                return None
+            number = self._next
             self._next += 1
-            return self._next - 1
+        if self._error is not None or (self._count is not None and number >= self._count):
+            return None
+        if self._source.has(number):
+            if number == 0:
+                self._account(head=time.perf_counter() - self._started)
+            return number
+        if self._error is None:
+            self._end()
+        return None
 
     def _release(self, slot: _Slot) -> None:
         """Say that one of its users is done with a slot; the last one gives it back to the pool."""
@@ -175,22 +189,20 @@ class _Pipeline:
     def _work(self) -> None:
         reader = self._source.reader()
         reading = compressing = 0.0
-        clock = time.perf_counter
+        clock = time.thread_time
         try:
-            while (slot := self._free.get()) is not None:
-                number = self._take_number()
-                if number is None:
-                    # There is nothing left to do for the next one who waits here either.
-                    self._free.put(slot)
-                    break
+            while (slot := self._free.get()) is not None and (number := self._take_number()) is not None:
                 start = clock()
                 slot.number = number
+                if not slot.buffer:
+                    slot.buffer = bytearray(BLOCK_SIZE)
                 slot.size = reader.read(number, slot.buffer)
                 slot.users = 1 + self._hashes_tar
                 read = clock()
                 if self._hashes_tar:
                     self._rendered.put(slot)
                 slot.compressed, slot.checksum = self._compressor.compress(memoryview(slot.buffer)[: slot.size])
+                self._last_compressed = time.perf_counter()
                 self._compressed.put(slot)
                 reading += read - start
                 compressing += clock() - read
@@ -199,18 +211,13 @@ class _Pipeline:
             self._account(render=reading, compress=compressing)
 
     def _hash_tar(self) -> None:
-        in_order: _InOrder[_Slot] = _InOrder()
         hashing = 0.0
-        clock = time.perf_counter
-        while in_order.expected < self._source.count:
-            slot = self._rendered.get()
-            if slot is None:
-                break
-            for due in in_order.add(slot.number, slot):
-                start = clock()
-                self._diff_id.update(memoryview(due.buffer)[: due.size])
-                hashing += clock() - start
-                self._release(due)
+        clock = time.thread_time
+        for slot in self._in_order(self._rendered):
+            start = clock()
+            self._diff_id.update(memoryview(slot.buffer)[: slot.size])
+            hashing += clock() - start
+            self._release(slot)
         self._account(hash_tar=hashing)
 
     def _write(
@@ -218,10 +225,9 @@ class _Pipeline:
     ) -> tuple[str, int]:
         digest = hashlib.sha256()
         checksums: list[tuple[int, int]] = []
-        in_order: _InOrder[_Slot] = _InOrder()
         hashing = writing = 0.0
         done = written = 0
-        clock = time.perf_counter
+        clock = time.thread_time
 
         def put(data: bytes | memoryview) -> None:
             nonlocal hashing, writing, written
@@ -234,17 +240,26 @@ class _Pipeline:
             written += len(data)
 
         put(self._compressor.start())
-        while in_order.expected < self._source.count:
-            slot = self._compressed.get()
-            if slot is None:
-                break
-            for due in in_order.add(slot.number, slot):
-                put(due.compressed)
-                checksums.append((due.checksum, due.size))
-                done += due.size
-                self._release(due)
-                progress(done, written)
-        if in_order.expected == self._source.count:
+        for slot in self._in_order(self._compressed):
+            put(slot.compressed)
+            checksums.append((slot.checksum, slot.size))
+            done += slot.size
+            self._release(slot)
+            progress(done, written)
+        if self._error is None:
             put(self._compressor.finish(checksums))
-        self._account(hash_blob=hashing, write=writing)
+        self._account(hash_blob=hashing, write=writing, tail=time.perf_counter() - self._last_compressed)
         return digest.hexdigest(), written
+
+    def _in_order(self, queue: SimpleQueue[_Slot | None]) -> Iterator[_Slot]:
+        """Yield blocks by their numbers as they come in any order, until the last of them, or an error."""
+        early: dict[int, _Slot] = {}
+        expected = 0
+        while self._error is None and expected != self._count:
+            slot = queue.get()
+            if slot is None:
+                continue
+            early[slot.number] = slot
+            while (due := early.pop(expected, None)) is not None:
+                yield due
+                expected += 1

@@ -13,9 +13,10 @@ from typing import Any, BinaryIO
 
 from fastoci.errors import StoreError, TreeError, UsageError
 from fastoci.events import Sink
-from fastoci.layer.blocks import TarBlocks
+from fastoci.layer.blocks import SourceFacts
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import BlobSink, PackedLayer, pack_blocks
+from fastoci.layer.tarblocks import TarBlocks
 from fastoci.tree.ancestors import Found
 from fastoci.tree.policy import OWNER_LIMIT
 from fastoci.tree.source import STDIN, TreeSource
@@ -71,20 +72,17 @@ def pack_tar(
         )
     started = time.perf_counter()
     with _opened(source, stdin) as fd:
+        scanning = time.thread_time()
         members = _Members(fd, source)
-        return pack_blocks(
-            TarBlocks(fd, source.path),
-            source.title,
-            options,
-            writer,
-            sink,
-            entries=members.count,
-            newest_mtime=members.newest_mtime,
-            owner=None,
-            directories=members,
-            started=started,
-            timings={"scan": time.perf_counter() - started},
+        facts = SourceFacts(
+            members.count,
+            members.newest_mtime,
+            None,
+            members,
+            time.perf_counter(),
+            timings={"scan": time.thread_time() - scanning},
         )
+        return pack_blocks(TarBlocks(fd, source.path, facts), source.title, options, writer, sink, started)
 
 
 @contextmanager

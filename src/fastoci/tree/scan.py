@@ -1,10 +1,12 @@
-"""Scanning a directory: from a source and a policy to a table of entries."""
+"""Scanning a directory: from a source and a policy to a table of entries, which others may read close behind."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
+from typing import Self
 
 from fastoci._engine import EngineFault
 from fastoci._engine.scanner import Scanner
@@ -17,15 +19,88 @@ from fastoci.tree.patterns import compile_patterns
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
 
-__all__ = ["scan_tree"]
+__all__ = ["Scan", "scan_tree", "start_scan"]
 
 _SCAN_THREADS_MAX = 8
 
 
-def scan_tree(
-    source: TreeSource, policy: TreePolicy, threads: int, earlier: Sequence[DirectoryLookup] = ()
-) -> EntryTable:
-    """Return the table of every entry beneath a source, placed at its destination.
+class Scan:
+    """A scan at work, in threads of its own: each may get a working directory of its own, so none is the caller's.
+
+    A context manager: leaving it stops the scan, if it still is at work, and joins the threads; leaving it by an error
+    also closes the table.
+
+    Args:
+        table: The table to fill.
+        scanner: What fills it.
+        threads: How many threads scan.
+        path: The source's path, for messages.
+    """
+
+    def __init__(self, table: EntryTable, scanner: Scanner, threads: int, path: str) -> None:
+        self.table = table
+        self.scanner = scanner
+        self._path = path
+        self._failures: list[BaseException] = []
+        self._seconds: list[float] = []
+        self._threads = [
+            threading.Thread(target=self._work, name=f"fastoci-scan-{number}", daemon=True) for number in range(threads)
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """The CPU time of the threads that have ended, in seconds."""
+        return sum(self._seconds)
+
+    def _work(self) -> None:
+        try:
+            self.scanner.run()
+        except BaseException as error:  # carried to whoever finishes the scan and raised there
+            self._failures.append(error)
+        finally:
+            self._seconds.append(time.thread_time())
+
+    def __enter__(self) -> Self:
+        try:
+            start_threads(self._threads)
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.stop()
+        if kind is not None:
+            # The error's traceback may keep the table for a while.
+            self.table.close()
+
+    def finish(self) -> None:
+        """Wait for the end of the scan. Afterwards the table holds every entry and the counts.
+
+        Raises:
+            TreeError: Something could not be read, or cannot be in a layer.
+        """
+        self._join()
+        if self._failures:
+            raise self._failures[0]
+        try:
+            self.scanner.finish()
+        except EngineFault as fault:
+            raise explain(fault, self._path) from fault
+
+    def stop(self) -> None:
+        """End the scan within a directory's time, whatever it has come to."""
+        self.scanner.stop()
+        self._join()
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+
+def start_scan(source: TreeSource, policy: TreePolicy, threads: int, earlier: Sequence[DirectoryLookup] = ()) -> Scan:
+    """Return a scan of a source, placed at its destination, that begins when it is entered.
 
     Args:
         source: A directory and its place in the layer.
@@ -34,7 +109,7 @@ def scan_tree(
         earlier: The layers below, first to last: a destination's ancestors are taken from them.
 
     Raises:
-        TreeError: There is no such directory, it cannot be read, or it holds what a layer cannot.
+        TreeError: There is no such directory, or it cannot be opened.
         UsageError: A pattern has no meaning, or the destination leads through a file of an earlier layer.
     """
     patterns = compile_patterns(policy.patterns)
@@ -44,12 +119,6 @@ def scan_tree(
         table = EntryTable(os.fsencode(source.path), root)
     finally:
         os.close(root)
-    scanner = Scanner(table, patterns, with_xattrs=policy.xattrs, keep_whiteouts=policy.whiteouts == "keep")
-    _run(scanner, max(1, min(threads, _SCAN_THREADS_MAX)))
-    try:
-        scanner.finish()
-    except EngineFault as fault:
-        raise explain(fault, source.path) from fault
     for above in ancestors[:-1]:
         table.adopt_ancestor(above.name, above.mode, above.uid, above.gid, above.mtime, dict(above.xattrs))
     for place_of_root in ancestors[-1:]:
@@ -62,7 +131,22 @@ def scan_tree(
                 place_of_root.mtime,
                 dict(place_of_root.xattrs),
             )
-    return table
+    scanner = Scanner(table, patterns, with_xattrs=policy.xattrs, keep_whiteouts=policy.whiteouts == "keep")
+    return Scan(table, scanner, max(1, min(threads, _SCAN_THREADS_MAX)), source.path)
+
+
+def scan_tree(
+    source: TreeSource, policy: TreePolicy, threads: int, earlier: Sequence[DirectoryLookup] = ()
+) -> EntryTable:
+    """Return the table of every entry beneath a source: a whole scan. See `start_scan`.
+
+    Raises:
+        TreeError: The tree cannot be read, or holds what a layer cannot.
+        UsageError: See `start_scan`.
+    """
+    with start_scan(source, policy, threads, earlier) as scan:
+        scan.finish()
+    return scan.table
 
 
 def _open_root(path: str) -> int:
@@ -83,29 +167,3 @@ def _open_root(path: str) -> int:
 
 def _said(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
-
-
-def _run(scanner: Scanner, threads: int) -> None:
-    """Run the scan in threads of its own: they may get working directories of their own, so none is the caller's."""
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            scanner.run()
-        except BaseException as error:  # carried to the caller's thread and raised there
-            failures.append(error)
-
-    workers = [threading.Thread(target=work, name=f"fastoci-scan-{number}", daemon=True) for number in range(threads)]
-    try:
-        start_threads(workers)
-        for worker in workers:
-            worker.join()
-    except BaseException:
-        scanner.stop()
-        raise
-    finally:
-        for worker in workers:
-            if worker.ident is not None:
-                worker.join()
-    if failures:
-        raise failures[0]

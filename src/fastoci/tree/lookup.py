@@ -1,0 +1,49 @@
+"""What a planned tree has at a path, as its layer has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastoci._engine.table import EntryTable
+from fastoci.tree.ancestors import Found
+from fastoci.tree.policy import TreePolicy
+
+__all__ = ["TableLookup"]
+
+
+class TableLookup:
+    """A planned tree, asked for one path: a `DirectoryLookup`.
+
+    Args:
+        table: What was found.
+        policy: What becomes of it.
+    """
+
+    def __init__(self, table: EntryTable, policy: TreePolicy) -> None:
+        self._table = table
+        self._policy = policy
+
+    def find(self, path: bytes) -> Found | None:
+        """Return what stands at `path`, as the layer has it."""
+        answer = self._table.find(path)
+        if answer is None:
+            return None
+        kind, facts = answer
+        if kind == "hardlink":
+            # What the first of the file's names is: it may be a symbolic link.
+            return self.find(facts["link"])
+        return Found(
+            kind,
+            facts["mode"],
+            self._owner(self._policy.uid, facts, "uid"),
+            self._owner(self._policy.gid, facts, "gid"),
+            facts["mtime"] if self._policy.mtime_limit is None else min(facts["mtime"], self._policy.mtime_limit),
+            facts["xattrs"],
+            facts["link"] if kind == "symlink" else b"",
+        )
+
+    @staticmethod
+    def _owner(wanted: int | None, facts: Mapping[str, Any], which: str) -> int:
+        found: int = facts[which]
+        return found if wanted is None or facts["synthetic"] else wanted
