@@ -23,7 +23,7 @@ from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
 from oracles.packing import pack_changed
 
-WARM_UP = 20
+WARM_UP = 40
 TIMES = 300
 
 

@@ -10,12 +10,29 @@ cdef enum:
     STRIDE = 8 * RUN        # from the start of one run to the start of the next
 
 
+cdef uint64_t _equal_pairs(const uint32_t counts[4][256]) noexcept nogil:
+    """Return how many ordered pairs of two of the counted bytes are equal."""
+    cdef uint64_t pairs = 0, count
+    cdef int value
+    for value in range(256):
+        count = <uint64_t>counts[0][value] + counts[1][value] + counts[2][value] + counts[3][value]
+        # A byte is no pair with itself: in small samples that alone would look like two per cent and more.
+        pairs += count * (count - 1) if count else 0
+    return pairs
+
+
 cdef bint _is_even(const uint8_t *data, size_t size) noexcept nogil:
     # Four tables, so that equal bytes in a row do not wait for each other's counts.
     cdef uint32_t counts[4][256]
     cdef size_t start = 0, at
-    cdef uint64_t pairs = 0, total = 0, count
-    cdef int value
+    cdef uint64_t total, limit
+    if size < RUN:
+        return False
+    total = ((size - RUN) // STRIDE + 1) * RUN
+    if total < 2 * RUN:
+        return False
+    # 256 x the chance that two of the bytes are equal: 1 for even data. 2 % above it is 7.97 bits of collision entropy.
+    limit = total * (total - 1) * 102 // (256 * 100)
     memset(counts, 0, sizeof(counts))
     while start + RUN <= size:
         for at in range(start, start + RUN, 4):
@@ -23,14 +40,11 @@ cdef bint _is_even(const uint8_t *data, size_t size) noexcept nogil:
             counts[1][data[at + 1]] += 1
             counts[2][data[at + 2]] += 1
             counts[3][data[at + 3]] += 1
-        total += RUN
+        # The pairs only grow in number: of data that compresses well a few runs say enough.
+        if _equal_pairs(counts) > limit:
+            return False
         start += STRIDE
-    for value in range(256):
-        count = <uint64_t>counts[0][value] + counts[1][value] + counts[2][value] + counts[3][value]
-        # A byte is no pair with itself: in small samples that alone would look like two per cent and more.
-        pairs += count * (count - 1) if count else 0
-    # 256 x the chance that two of the bytes are equal: 1 for even data. 2 % above it is 7.97 bits of collision entropy.
-    return total >= 2 * RUN and pairs * 256 * 100 <= total * (total - 1) * 102
+    return True
 
 
 def is_even(data):

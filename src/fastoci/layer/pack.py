@@ -18,7 +18,7 @@ from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
 from fastoci.tree.ancestors import DirectoryLookup
 from fastoci.tree.policy import TreePolicy
-from fastoci.tree.scan import start_scan
+from fastoci.tree.scan import SCAN_THREADS, start_scan
 from fastoci.tree.source import TreeSource
 
 __all__ = ["BlobSink", "PackedLayer", "pack_blocks", "pack_tree"]
@@ -85,8 +85,7 @@ def pack_tree(
         UsageError: A pattern or the destination has no meaning.
     """
     started = time.perf_counter()
-    threads = options.threads or available_cpus()
-    with start_scan(source, policy, threads, [layer.directories for layer in earlier]) as scan:
+    with start_scan(source, policy, SCAN_THREADS, [layer.directories for layer in earlier]) as scan:
         try:
             with TreeBlocks(scan, policy, source) as blocks:
                 return pack_blocks(blocks, source.title, options, writer, sink, started)

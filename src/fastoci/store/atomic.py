@@ -19,7 +19,7 @@ __all__ = ["TEMP_PREFIX", "TempFile", "sync_directory", "write_all"]
 TEMP_PREFIX = ".fastoci-"
 _MODE = 0o666  # less the umask
 _COPY_SIZE = 1 << 20
-_WRITE_OUT_SIZE = 1 << 20
+_WRITE_OUT_SIZE = 4 << 20
 
 # open(2): kernels without O_TMPFILE answer EISDIR, file systems without it EOPNOTSUPP; overlays and FUSE add the rest.
 _NO_TMPFILE = frozenset({errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOENT})
