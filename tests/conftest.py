@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -35,6 +36,8 @@ _NAMES = {
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
 }
+_TESTS = pytest.StashKey["itertools.count[int]"]()
+
 # These steer the test run itself.
 _KEPT = {"FASTOCI_BENCH", "FASTOCI_REQUIRE_REAL_PARTS"}
 
@@ -46,3 +49,12 @@ def _caller_has_no_settings() -> None:
             del os.environ[name]
     # Where there is no terminal, as in CI, TERM is missing or "dumb", and rich draws no bars.
     os.environ["TERM"] = "xterm-256color"
+
+
+@pytest.fixture(autouse=True)
+def _state_of_its_own(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test finds what another one has learnt about a registry, or left there; the directory is made when used."""
+    number = request.config.stash.setdefault(_TESTS, itertools.count())
+    monkeypatch.setenv("FASTOCI_STATE_DIR", str(tmp_path_factory.getbasetemp() / f"state-{next(number)}"))

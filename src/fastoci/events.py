@@ -24,6 +24,7 @@ __all__ = [
     "Notice",
     "PushAllowed",
     "PushSummary",
+    "Resumed",
     "Retry",
     "Sink",
     "Tagged",
@@ -107,6 +108,18 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """An upload that an earlier run of the command left goes on: of `total` bytes the registry holds `offset`.
+
+    `total` is None where the blob is being made while it is sent.
+    """
+
+    title: str
+    offset: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Tagged:
     """The manifest stands under its final name. `platform` is `os/arch[/variant]`."""
 
@@ -157,6 +170,7 @@ Event = (
     | BlobProgress
     | BlobDone
     | Retry
+    | Resumed
     | Tagged
     | PushSummary
     | ImageLoaded

@@ -24,6 +24,7 @@ from fastoci.events import (
     Notice,
     PushAllowed,
     PushSummary,
+    Resumed,
     Retry,
     Tagged,
     Warned,
@@ -183,6 +184,9 @@ class PlainProgress:
                 return f"retry: {reason}" + (f"; again in {wait:.1f}s" if wait else "")
             case Retry(reason=reason, resumed_at=int(offset)):
                 return f"retry: {reason}; the registry holds {format_size(offset)}, going on"
+            case Resumed(title, offset, total):
+                of_all = "" if total is None else f" of {format_size(total)}"
+                return f"resumed {title} at {format_size(offset)}{of_all}"
             case Tagged(name):
                 return f"tagged {name}"
             case PushSummary():

@@ -26,6 +26,7 @@ from fastoci.events import (
     Notice,
     PushAllowed,
     PushSummary,
+    Resumed,
     Retry,
     Tagged,
     Throttle,
@@ -120,6 +121,13 @@ class TerminalProgress:
                 going_on = f"; going on at {format_size(resumed_at)}" if resumed_at else ""
                 waiting = f"; again in {wait:.1f}s" if wait else ""
                 self._done("retry", title, f"{reason}{going_on}{waiting}", None)
+            case Resumed(title, offset, total):
+                self._done(
+                    "resumed",
+                    title,
+                    f"at {format_size(offset) if total is None else format_position(offset, total)}",
+                    None,
+                )
             case Tagged(name, platform=platform):
                 text = name if platform is None else f"{name}  {platform}"
                 self._done("tagged", text, "", self._clock() - self._started)

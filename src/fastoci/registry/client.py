@@ -20,11 +20,13 @@ from fastoci.registry.auth import Authenticator, Grant, Scopes, pull_scope, push
 from fastoci.registry.authfile import HUB_HOSTS
 from fastoci.registry.download import BlobReader
 from fastoci.registry.faults import Fault, TransportError
+from fastoci.registry.hosts import MEMORY_LIFE, recall_profile
+from fastoci.registry.journal import SESSION_LIFE
 from fastoci.registry.options import RegistryOptions
 from fastoci.registry.patience import OutOfPatienceError, Pacer, Patience, is_passing, retry_after
 from fastoci.registry.probe import find_origin
 from fastoci.registry.refusals import refusal, unreachable
-from fastoci.registry.session import HostProfile
+from fastoci.registry.statedir import StateDirectory
 from fastoci.registry.transport import READ_TIMEOUT, Body, Transport
 from fastoci.registry.urls import InvalidUrlError, Origin, Url, host_and_port
 
@@ -72,7 +74,8 @@ class RegistryClient:
         self.host = host
         self.options = options or RegistryOptions()
         self.sink = sink
-        self.profile = HostProfile()
+        self.profile = recall_profile(host, StateDirectory("hosts", sink, life=MEMORY_LIFE))
+        self.journals = StateDirectory("uploads", sink, life=SESSION_LIFE)
         try:
             self._name, self._port = host_and_port(_HUB_API if host in HUB_HOSTS else host)
         except InvalidUrlError as error:

@@ -8,6 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastoci.registry.urls import Origin, Url
     from fastoci.spec.digest import Digest
 
@@ -89,24 +91,36 @@ class HostProfile:
         mode: The mode that worked last; None before any did.
         chunk: The largest chunk it takes; None before it refused one.
         patch_range: Whether the `Range` of its answers to PATCH can be believed; `unknown` before that was a question.
+        keep: Told when something was learnt, to keep it for the next run; None forgets it with the client.
     """
 
     mode: Mode | None = None
     chunk: int | None = None
     patch_range: Literal["unknown", "ignored"] = "unknown"
+    keep: Callable[[HostProfile], None] | None = field(default=None, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def learn_mode(self, mode: Mode) -> None:
         """Note that an upload in this mode came to its end."""
         with self.lock:
-            self.mode = mode
+            if self.mode is not mode:
+                self.mode = mode
+                self._learnt()
 
     def learn_chunk(self, chunk: int) -> None:
         """Note that chunks over this size are refused."""
         with self.lock:
-            self.chunk = chunk if self.chunk is None else min(self.chunk, chunk)
+            if self.chunk is None or chunk < self.chunk:
+                self.chunk = chunk
+                self._learnt()
 
     def ignore_patch_range(self) -> None:
         """Note that a PATCH is stored whatever the `Range` of its answer says (ECR)."""
         with self.lock:
-            self.patch_range = "ignored"
+            if self.patch_range != "ignored":
+                self.patch_range = "ignored"
+                self._learnt()
+
+    def _learnt(self) -> None:
+        if self.keep is not None:
+            self.keep(self)

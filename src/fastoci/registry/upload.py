@@ -1,7 +1,7 @@
 """One blob on its way to a registry: a state machine that goes on where the registry says it stopped.
 
     CHECK ── it stands ─────────────────────────────────────────────────────────► DONE
-      ▼                                                                            ▲
+      ▼  └── an earlier run has left a session ──► SYNC                              ▲
     OPEN ─── mounted from another repository ──────────────────────────────────────┤
       ▼                                                                            │
     SEND ─── all bytes acknowledged ──► COMMIT ─── it stands under its digest ─────┘
@@ -20,11 +20,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fastoci.errors import AccessDeniedError, BlobMismatchError, RegistryResponseError
+from fastoci.errors import AccessDeniedError, BlobMismatchError, FastociError, RegistryResponseError
 from fastoci.events import BlobDone, BlobProgress
 from fastoci.registry.auth import pull_scope
 from fastoci.registry.chunks import BlobSource, SourceError
 from fastoci.registry.faults import TransportError
+from fastoci.registry.journal import open_journal
 from fastoci.registry.patience import OutOfPatienceError
 from fastoci.registry.refusals import cause_of, unreachable
 from fastoci.registry.upload_commit import commit
@@ -76,20 +77,31 @@ def upload_blob(
             f"{title} is not what it should be",
             cause=f"it has {source.size} bytes, its descriptor says {descriptor.size}",
         )
-    work = UploadWork(client, repository, descriptor, source, title, sink, mount_from)
+    journal = open_journal(client.journals, client.origin, repository, str(descriptor.digest), descriptor.size)
+    work = UploadWork(client, repository, descriptor, source, title, sink, mount_from, journal)
     try:
         _run(work)
+        journal.forget()
     except SourceError as error:
-        work.abort()
+        # A source that is at fault will not be sent again; one that only was told to stop may be.
+        if isinstance(error.__cause__, FastociError):
+            work.abort()
         raise error.__cause__ or error from None
     except OutOfPatienceError as error:
         # The session is left as it is: whoever comes again may find it.
         raise work.stopped(error) from error
     except TransportError as error:
         raise unreachable(client.host, error, work.stopped_at()) from error
-    except (AccessDeniedError, BlobMismatchError, RegistryResponseError):
+    except AccessDeniedError as error:
+        # Credentials that ran out are renewed, and whoever then runs the command again goes on.
+        if error.status == 403 or not work.session.offset:
+            work.abort()
+        raise
+    except (BlobMismatchError, RegistryResponseError):
         work.abort()
         raise
+    finally:
+        journal.close()
     result = work.result()
     sink(BlobDone(str(descriptor.digest), title, descriptor.size, result.how, result.seconds))
     return result
@@ -109,7 +121,7 @@ def _check(work: UploadWork) -> Step:
     except (RegistryResponseError, AccessDeniedError):
         return Step.OPEN  # which asks for more, and whose refusal says more
     if standing != work.size:
-        return Step.OPEN
+        return Step.SYNC if work.recall() else Step.OPEN
     work.how = "skipped"
     return Step.DONE
 
@@ -159,6 +171,7 @@ def _begin(work: UploadWork, response: Response) -> Step:
     work.session.limit_chunk(
         _number(response.header("OCI-Chunk-Min-Length")), _number(response.header("OCI-Chunk-Max-Length"))
     )
+    work.journal.note(work.session)
     work.sink(BlobProgress(str(work.digest), work.title, 0, work.size))
     return Step.SEND
 

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Literal
 
 from fastoci.errors import RegistryError
-from fastoci.events import BlobProgress, Notice, Retry, Throttle
+from fastoci.events import BlobProgress, Notice, Resumed, Retry, Throttle
 from fastoci.registry.auth import push_scope
 from fastoci.registry.chunks import Chunk
 from fastoci.registry.faults import Fault, TransportError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastoci.registry.auth import Scopes
     from fastoci.registry.chunks import BlobSource
     from fastoci.registry.client import RegistryClient
+    from fastoci.registry.journal import Journal
     from fastoci.registry.response import Response
     from fastoci.registry.urls import Url
     from fastoci.spec.descriptor import Descriptor
@@ -75,6 +76,7 @@ class UploadWork:
         title: See `upload_blob`.
         sink: See `upload_blob`.
         mount_from: See `upload_blob`.
+        journal: Where its session is noted.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class UploadWork:
         title: str,
         sink: Sink,
         mount_from: str | None,
+        journal: Journal,
     ) -> None:
         self.client = client
         self.repository = repository
@@ -98,7 +101,9 @@ class UploadWork:
         self.scopes: Scopes = (push_scope(repository),)
         self.how: Literal["pushed", "skipped", "mounted"] = "pushed"
         self.may_choose = client.options.upload == "auto"
+        self.journal = journal
         self.session = self._new_session(self._first_mode())
+        self.recalled = False  # whether the session is that of an earlier run, and has not been heard of yet
 
         # What ends an upload.
         self.patience = Patience(client.pacer, client.options.retry)
@@ -226,6 +231,7 @@ class UploadWork:
     def acknowledge(self, offset: int) -> None:
         """Note how many bytes the registry holds. Going on from here is what a resumed upload does."""
         self.session.offset = offset
+        self.journal.note(self.session)
         if offset > self.reached:
             self.reached = offset
             self.patience.progress()
@@ -233,8 +239,30 @@ class UploadWork:
             self.stuck = 0
             self.blind = False
 
+    def recall(self) -> bool:
+        """Take up the session that an earlier run has left; say whether there is one."""
+        memory = self.journal.recall(self.client.origin)
+        if memory is None:
+            return False
+        chosen = self.client.options.upload
+        if chosen != "auto" and chosen != memory.mode.value:
+            return False
+        # What an earlier run found out about chunks holds for its session: registries that assemble an object from
+        # parts want all of one size.
+        self.session = self._new_session(memory.mode)
+        self.session.location, self.session.offset = memory.location, memory.offset
+        self.session.chunk, self.session.minimum = memory.chunk, memory.minimum
+        self.recalled = True
+        return True
+
     def overcome(self) -> None:
         """Say that a fault is over and the upload goes on."""
+        if self.recalled:
+            self.recalled = False
+            self.resumed = self.session.offset
+            self.furthest_sent = self.session.offset
+            self.sink(Resumed(self.title, self.session.offset, self.size))
+            self.trouble = None
         if self.trouble is not None:
             self.resumed = max(self.resumed, self.session.offset)
             self.sink(Retry(self.title, self.trouble, 0.0, self.session.offset))
@@ -250,6 +278,14 @@ class UploadWork:
         Raises:
             OutOfPatienceError: That was one restart too many.
         """
+        if self.recalled:
+            # Nothing of this run has failed: it begins as if there had been none before.
+            self.recalled = False
+            self.journal.forget()
+            self.session = self._new_session(self._first_mode())
+            self.trouble = None
+            self.sink(Retry(self.title, f"the upload of an earlier run is lost: {reason}", 0.0, 0))
+            return Step.OPEN
         if self.reached > self.best:
             self.best = self.reached
             self.restarts = 0
@@ -293,6 +329,7 @@ class UploadWork:
 
     def abort(self) -> None:
         """Close the session, which nobody will go on with."""
+        self.journal.forget()
         if self.session.location is not None and not self.client.cancelled:
             self.client.abort(self.session.location, self.repository)
 
@@ -302,9 +339,12 @@ class UploadWork:
 
     def stopped(self, error: OutOfPatienceError) -> RegistryError:
         """Return the error for an upload that failed too often."""
-        return RegistryError(
-            self.stopped_at(), cause=str(error), hint="run the same command again: blobs that stand are not sent again"
-        )
+        return RegistryError(self.stopped_at(), cause=str(error), hint=self._hint())
+
+    def _hint(self) -> str:
+        if self.session.offset and self.session.location is not None and self.journal.kept:
+            return f"run the same command again: {self.session.offset:,} of {self.size:,} bytes stand already"
+        return "run the same command again: blobs that stand are not sent again"
 
     def result(self) -> UploadResult:
         """Return what it came to."""
