@@ -1,4 +1,4 @@
-"""The journal: an upload goes on in another run of the command, and nothing that stands there can stop or mislead it."""
+"""The journal: an upload goes on in another run, and nothing that stands there can stop or mislead it."""
 
 from __future__ import annotations
 

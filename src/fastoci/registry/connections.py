@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
     from urllib3.response import HTTPResponse
 
-__all__ = ["SOCKET_OPTIONS", "TARGET", "Pool", "SecurePool", "Watch"]
+__all__ = ["SOCKET_OPTIONS", "TARGET", "Guard", "Pool", "SecurePool", "Watch"]
+
+# Told the host that a connection was made to and the address it is at; raises an OSError where it may not be used.
+Guard = Callable[[str, str], None]
 
 # A pseudo header, as HTTP/2 has it, that carries the request target past urllib3's pools. These rewrite targets
 # (`%3d` becomes `%3D`, `..` is collapsed) where a Location is to come back byte for byte, and write them into their
@@ -40,6 +44,7 @@ SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 256 << 10),
 ]
 SEND_TIMEOUT = 60.0  # seconds for the kernel to take one piece of a body
+HEADER_SECONDS = 60.0  # for all headers of an answer, from its first byte on
 IDLE_LIMIT = 30.0  # seconds after which a connection is not used again: balancers drop theirs after 60 without a word
 
 
@@ -83,14 +88,34 @@ def _cut(connection: HTTPConnection) -> None:
 
 
 class _Lines:
-    """A stream of header lines that remembers whether they came to their end."""
+    """A stream of header lines that remembers whether they came to their end, and does not wait for drops.
+
+    The socket's timeout is for silence alone: a server that sends a byte a minute would never end.
+    """
 
     def __init__(self, file: Any) -> None:  # noqa: ANN401 - what http.client has for a socket's stream
         self.file = file
         self.last = b""
+        self._deadline: float | None = None
 
     def readline(self, limit: int) -> bytes:
-        self.last = self.file.readline(limit)
+        pieces: list[bytes] = []
+        while limit > 0:
+            ready = self.file.peek(1)  # waits for one packet at most, where a whole line may never come
+            now = time.monotonic()
+            if self._deadline is None:
+                self._deadline = now + HEADER_SECONDS
+            elif now > self._deadline:
+                raise TimeoutError
+            if not ready:
+                break
+            end = ready.find(b"\n", 0, limit) + 1
+            piece = self.file.read(end or min(len(ready), limit))
+            pieces.append(piece)
+            limit -= len(piece)
+            if end:
+                break
+        self.last = b"".join(pieces)
         return self.last
 
     def close(self) -> None:
@@ -122,9 +147,21 @@ class _Upload(HTTPConnection):
     _last_used = 0.0
 
     # urllib3 passes more arguments from version to version; here and below they go through as they come.
-    def __init__(self, *arguments: Any, watch: Watch, **options: Any) -> None:  # noqa: ANN401 - see above
+    def __init__(self, *arguments: Any, watch: Watch, guard: Guard, **options: Any) -> None:  # noqa: ANN401 - see above
         super().__init__(*arguments, **options)
         self._watch = watch
+        self._guard = guard
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        try:
+            # Before a byte is sent, the handshake of TLS included. A proxy is not a place that a server names.
+            if self.proxy is None:
+                self._guard(self.host, sock.getpeername()[0])
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def connect(self) -> None:
         self._unfinished = False

@@ -11,7 +11,7 @@ from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 
 import urllib3.exceptions
 
-__all__ = ["Fault", "TransportError", "fault_of"]
+__all__ = ["Fault", "InsideError", "TransportError", "fault_of"]
 
 
 class Fault(Enum):
@@ -26,6 +26,7 @@ class Fault(Enum):
     TIMEOUT = "no answer in time"
     GARBLED = "the answer is not HTTP"
     PROXY = "the proxy failed"
+    INSIDE = "the name leads into a private network"
     CANCELLED = "cancelled"
 
 
@@ -35,6 +36,10 @@ _PASSING = frozenset({Fault.RESET, Fault.TIMEOUT})
 _PASSING_ONCE_KNOWN = frozenset(
     {Fault.RESOLVE, Fault.REFUSED, Fault.UNREACHABLE, Fault.PROXY, Fault.TLS, Fault.GARBLED}
 )
+
+
+class InsideError(OSError):
+    """A name that a server gave us is that of an address in a private network."""
 
 
 class TransportError(Exception):
@@ -95,6 +100,8 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _of_cause(error: BaseException) -> TransportError:
+    if isinstance(error, InsideError):
+        return TransportError(Fault.INSIDE)
     if isinstance(error, ssl.SSLCertVerificationError):
         return TransportError(Fault.CERTIFICATE, error.verify_message or str(error.reason))
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):

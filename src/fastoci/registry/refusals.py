@@ -23,6 +23,7 @@ _HINTS = {
     Fault.RESET: _AGAIN,
     Fault.TIMEOUT: "check the network, then run the same command again",
     Fault.GARBLED: "check that there is a registry at this address",
+    Fault.INSIDE: "name the registry as it is called within that network, if that is meant",
     Fault.PROXY: "look at HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment",
 }
 

@@ -21,7 +21,7 @@ from urllib3.util import Url as Address
 
 from fastoci.errors import RegistryError
 from fastoci.registry.connections import SOCKET_OPTIONS, TARGET, Pool, SecurePool, Watch
-from fastoci.registry.faults import Fault, TransportError, fault_of
+from fastoci.registry.faults import Fault, InsideError, TransportError, fault_of
 from fastoci.registry.proxy import proxy_for
 from fastoci.registry.response import Response
 from fastoci.registry.tls import tls_context
@@ -90,6 +90,7 @@ class Transport:
         self._routes: dict[Origin, _Route] = {}
         self._known: set[Origin] = set()
         self._watch = Watch()
+        self._inside = False  # whether the registry itself is in a private network
         self.cancelled = threading.Event()
 
     def send(
@@ -252,7 +253,21 @@ class Transport:
             options["ssl_context"] = tls_context(origin, self._options, registry=origin.host == self._host)
         pool = manager.connection_from_host(origin.host, origin.port, origin.scheme, pool_kwargs=options)
         pool.conn_kw["watch"] = self._watch
+        pool.conn_kw["guard"] = self._guard
         return _Route(pool, forwarded=proxy is not None and origin.scheme == "http")
+
+    def _guard(self, host: str, address: str) -> None:
+        """Let no server send us to a name that is an address of our own network's (`resolve` sees to literal ones).
+
+        A registry that is in a private network itself may well have its storage or its token service there, too.
+
+        Raises:
+            InsideError: It does.
+        """
+        if host.strip("[]") == self._host.rstrip("."):
+            self._inside = is_private(address)
+        elif is_private(address) and not self._inside:
+            raise InsideError
 
     def _proxy_manager(self, proxy: str) -> urllib3.ProxyManager:
         try:
