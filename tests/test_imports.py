@@ -44,7 +44,7 @@ MAY_IMPORT = {
 # table of entries: it is what `tree` hands to `layer`.
 ENGINE = {
     "tree": {"scanner", "table", "pattern"},
-    "layer": {"plan", "ahead", "renderer", "header", "table", "sample"},
+    "layer": {"plan", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
 }
 
 # Packages from outside -> the rooms that may import them, so that each can be replaced in one place.

@@ -77,7 +77,8 @@ class PushAllowed:
 class BlobProgress:
     """Of the `total` bytes of a blob `done` are on their way or there. `title` is what to call it on screen.
 
-    After a fault `done` falls back to what the registry has acknowledged.
+    After a fault `done` falls back to what the registry has acknowledged. Where the blob is still being made, `digest`
+    is another word that stands for it, and `total` grows.
     """
 
     digest: str
@@ -88,13 +89,18 @@ class BlobProgress:
 
 @dataclass(frozen=True, slots=True)
 class BlobDone:
-    """A blob stands at the registry: pushed now, there already (`skipped`), or mounted from another repository."""
+    """A blob stands at the registry: pushed now, there already (`skipped`), or mounted from another repository.
+
+    Its progress was told under `key`, which is another word than its digest where that was not known from the start;
+    None is the digest.
+    """
 
     digest: str
     title: str
     size: int
     how: Literal["pushed", "skipped", "mounted"]
     seconds: float
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,7 @@ def test_json_lines(capsys):
             "size": 7,
             "how": "pushed",
             "seconds": 0.1,
+            "key": None,
         },
         {"elapsed": 0.25, "event": "warned", "message": "look", "hint": None},
     ]

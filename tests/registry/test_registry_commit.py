@@ -14,7 +14,6 @@ from conftest import Bytes, described, noise
 from fastoci.errors import AccessDeniedError, BlobMismatchError, RegistryError, RegistryResponseError
 from fastoci.registry.session import Mode, UploadSession
 from fastoci.registry.upload import UploadResult, upload_blob
-from fastoci.registry.urls import Origin
 from fastoci.spec.digest import Digest
 
 if TYPE_CHECKING:
@@ -329,7 +328,7 @@ def test_an_old_connection_is_not_used(
 
 
 def test_chunk_sizes() -> None:
-    session = UploadSession(Origin("https", "h", 443), "r", Digest.of(b""), 0, Mode.CHUNKED, 16 << 20)
+    session = UploadSession(Mode.CHUNKED, 16 << 20)
     session.limit_chunk(None, 1 << 20)
     assert session.chunk == 1 << 20
     session.limit_chunk(5 << 20, None)
@@ -337,7 +336,7 @@ def test_chunk_sizes() -> None:
     assert not session.halve_chunk()
     session.limit_chunk(1 << 60, None)
     assert session.chunk == 1 << 30
-    session = UploadSession(Origin("https", "h", 443), "r", Digest.of(b""), 0, Mode.CHUNKED, 100 << 10)
+    session = UploadSession(Mode.CHUNKED, 100 << 10)
     assert session.halve_chunk()
     assert session.chunk == 64 << 10
     assert not session.halve_chunk()

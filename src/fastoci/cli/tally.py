@@ -47,7 +47,8 @@ class Tally:
                 self._blobs[digest] = done, total
                 self._sample()
                 return is_new
-            case BlobDone(digest, size=size, how=how):
+            case BlobDone(digest, size=size, how=how, key=key):
+                digest = key or digest
                 if digest in self._blobs or how == "pushed":
                     self._blobs[digest] = size, size
                     self._sample()

@@ -106,7 +106,7 @@ class TerminalProgress:
                 sizes = f"{format_size(event.tar_size)} → {format_size(event.size)}"
                 self._done("packed", layer, f"{'━' * _BAR_WIDTH} {sizes}", event.seconds)
             case BlobDone(digest, title):
-                self._finish(("pushing", digest))
+                self._finish(("pushing", event.key or digest))
                 self._done(event.how, title, _blob_figures(event), event.seconds)
             case Warned(message, hint):
                 self._print(Text("warning: ", "yellow").append(printable(message + (f"; {hint}" if hint else ""))))

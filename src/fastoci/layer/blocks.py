@@ -62,6 +62,9 @@ class BlockSource(Protocol):
             Exception: What keeps it from being known.
         """
 
+    def complete(self) -> bool:
+        """Wait until all of it is known. False: `stop` was called before. See `has`."""
+
     def reader(self) -> BlockReader:
         """Return a reader for one thread."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from fastoci.events import LayerPacked, LayerProgress, LayerScanned, Sink, Throt
 from fastoci.layer.blocks import BlockSource, SourceFacts
 from fastoci.layer.compression import compressor_for, differs_from_golden
 from fastoci.layer.cpus import available_cpus
+from fastoci.layer.fingerprint import Fingerprint, fingerprint_of_tree
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pipeline import run_pipeline
 from fastoci.layer.treeblocks import TreeBlocks
@@ -21,7 +23,7 @@ from fastoci.tree.policy import TreePolicy
 from fastoci.tree.scan import SCAN_THREADS, start_scan
 from fastoci.tree.source import TreeSource
 
-__all__ = ["BlobSink", "PackedLayer", "pack_blocks", "pack_tree"]
+__all__ = ["BlobSink", "PackedLayer", "PlannedLayer", "pack_tree", "plan_tree"]
 
 
 class BlobSink(Protocol):
@@ -84,13 +86,93 @@ def pack_tree(
         TreeError: The tree cannot be packed, or changed while it was packed.
         UsageError: A pattern or the destination has no meaning.
     """
-    started = time.perf_counter()
+    with plan_tree(source, policy, options, sink, earlier) as planned:
+        return planned.pack(writer)
+
+
+@contextmanager
+def plan_tree(
+    source: TreeSource, policy: TreePolicy, options: LayerOptions, sink: Sink, earlier: Sequence[PackedLayer] = ()
+) -> Iterator[PlannedLayer]:
+    """Begin to scan and plan a directory's layer, which can be packed until the context ends. See `pack_tree`."""
+    started, wall = time.perf_counter(), time.time_ns()
     with start_scan(source, policy, SCAN_THREADS, [layer.directories for layer in earlier]) as scan:
         try:
             with TreeBlocks(scan, policy, source) as blocks:
-                return pack_blocks(blocks, source.title, options, writer, sink, started)
+                yield PlannedLayer(
+                    blocks,
+                    source.title,
+                    options,
+                    sink,
+                    started,
+                    identify=lambda: fingerprint_of_tree(scan.table, policy, options, wall),
+                )
         finally:
             scan.table.close()
+
+
+class PlannedLayer:
+    """A layer whose tar stream is known, or is becoming so, and of which nothing has been made yet.
+
+    Args:
+        blocks: The tar stream.
+        title: What to call it on screen.
+        options: How the layer is made.
+        sink: Told of the progress.
+        started: When the work on it began, by `time.perf_counter`.
+        identify: Makes its fingerprint once the plan is complete.
+    """
+
+    def __init__(
+        self,
+        blocks: BlockSource,
+        title: str,
+        options: LayerOptions,
+        sink: Sink,
+        started: float,
+        *,
+        identify: Callable[[], Fingerprint],
+    ) -> None:
+        self.blocks = blocks
+        self.title = title
+        self.threads = options.threads or available_cpus()
+        self.compressor = compressor_for(options)
+        self._options = options
+        self._sink = sink
+        self._started = started
+        self._identify = identify
+
+    def pack(self, writer: BlobSink) -> PackedLayer:
+        """Run the blocks through the pipeline, and commit the blob. See `pack_tree`."""
+        return pack_blocks(self.blocks, self.title, self._options, writer, self._sink, self._started)
+
+    def fingerprint(self) -> Fingerprint:
+        """Wait for the end of the plan, and return what this layer is known by before it is made.
+
+        Raises:
+            TreeError: See `pack_tree`.
+        """
+        self.blocks.complete()
+        return self._identify()
+
+    def packed_before(self, descriptor: Descriptor, diff_id: Digest) -> PackedLayer:
+        """Return what this layer is, where it is known without making it.
+
+        Args:
+            descriptor: Of its blob.
+            diff_id: The digest of its tar stream.
+        """
+        facts = _Announcement(self.blocks, self.title, self._sink, self._started).facts()
+        return PackedLayer(
+            descriptor,
+            diff_id,
+            self.blocks.tar_size,
+            facts.entries,
+            facts.newest_mtime,
+            facts.owner,
+            facts.directories,
+            {**facts.timings, "total": time.perf_counter() - self._started},
+        )
 
 
 def pack_blocks(

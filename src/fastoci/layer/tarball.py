@@ -14,14 +14,15 @@ from typing import Any, BinaryIO
 from fastoci.errors import StoreError, TreeError, UsageError
 from fastoci.events import Sink
 from fastoci.layer.blocks import SourceFacts
+from fastoci.layer.fingerprint import fingerprint_of_file
 from fastoci.layer.options import LayerOptions
-from fastoci.layer.pack import BlobSink, PackedLayer, pack_blocks
+from fastoci.layer.pack import BlobSink, PackedLayer, PlannedLayer
 from fastoci.layer.tarblocks import TarBlocks
 from fastoci.tree.ancestors import Found
 from fastoci.tree.policy import OWNER_LIMIT
 from fastoci.tree.source import STDIN, TreeSource
 
-__all__ = ["is_tarball", "pack_tar"]
+__all__ = ["is_tarball", "pack_tar", "plan_tar"]
 
 _COPY_SIZE = 1024 * 1024
 _COMPRESSED = {
@@ -64,13 +65,22 @@ def pack_tar(
         TreeError: The archive cannot be read, is no tar archive or is cut short, or changed while it was packed.
         StoreError: Standard input is a pipe, and there is no room to keep what comes through it.
     """
+    with plan_tar(source, options, sink, stdin) as planned:
+        return planned.pack(writer)
+
+
+@contextmanager
+def plan_tar(
+    source: TreeSource, options: LayerOptions, sink: Sink, stdin: BinaryIO | None = None
+) -> Iterator[PlannedLayer]:
+    """Read the headers of a tar archive, which can be packed until the context ends. See `pack_tar`."""
     if source.dest != "/":
         raise UsageError(
             f"{source.path}:{source.dest} gives a tar archive a destination",
             cause="an archive's own names say where its entries go, and its bytes are kept",
             hint="unpack it and name the directory",
         )
-    started = time.perf_counter()
+    started, wall = time.perf_counter(), time.time_ns()
     with _opened(source, stdin) as fd:
         scanning = time.thread_time()
         members = _Members(fd, source)
@@ -82,7 +92,14 @@ def pack_tar(
             time.perf_counter(),
             timings={"scan": time.thread_time() - scanning},
         )
-        return pack_blocks(TarBlocks(fd, source.path, facts), source.title, options, writer, sink, started)
+        yield PlannedLayer(
+            TarBlocks(fd, source.path, facts),
+            source.title,
+            options,
+            sink,
+            started,
+            identify=lambda: fingerprint_of_file(fd, options, wall),
+        )
 
 
 @contextmanager

@@ -32,6 +32,10 @@ class TarBlocks:
         """See BlockSource."""
         return number < self.count
 
+    def complete(self) -> bool:
+        """See BlockSource."""
+        return True
+
     def facts(self) -> SourceFacts:
         """See BlockSource."""
         return self._facts

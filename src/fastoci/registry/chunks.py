@@ -9,9 +9,10 @@ from fastoci.errors import BlobMismatchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
 
-__all__ = ["BlobSource", "Chunk", "SourceError", "digest_of"]
+__all__ = ["BlobSource", "Chunk", "GrowingSource", "SourceError", "digest_of"]
 
 # Small enough that a slow line takes one within the time limit for sending, large enough that Python does not matter.
 PIECE = 256 << 10
@@ -32,6 +33,48 @@ class BlobSource(Protocol):
         """
 
 
+class GrowingSource(Protocol):
+    """Where the bytes of a blob come from that is sent while it is being made. Read by one thread at a time."""
+
+    subject: str
+    """What the blob is known by before it has a digest: the same words, the same bytes to come."""
+
+    @property
+    def descriptor(self) -> Descriptor | None:
+        """What it is, once it is whole."""
+
+    @property
+    def made(self) -> int:
+        """How many bytes there are so far."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has, once it is whole."""
+
+    def wait(self, offset: int | None) -> int:
+        """Wait until there are `offset` bytes, None for all, and return how many there are: fewer if it is whole.
+
+        Raises:
+            Exception: It will not be made.
+        """
+
+    def read_at(self, offset: int, size: int) -> bytes | bytearray | memoryview:
+        """Return up to `size` bytes from `offset` on, at least one, of those that there are; any of them, at any time.
+
+        Raises:
+            FastociError: The source shrank, changed, or cannot be read.
+        """
+
+    def passed(self, offset: int) -> None:
+        """Take note that what lies below `offset` will hardly be asked for again."""
+
+    def proof(self, offset: int) -> str:
+        """Return what tells later, in another process, that the first `offset` bytes were these."""
+
+    def fits(self, offset: int, proof: str) -> bool:
+        """Return whether the first `offset` bytes are those of a proof; there are as many."""
+
+
 class SourceError(Exception):
     """The source could not be read; `__cause__` says why. Never leaves the registry room.
 
@@ -50,7 +93,11 @@ class Chunk:
     """
 
     def __init__(
-        self, source: BlobSource, start: int, end: int, on_piece: Callable[[int, int], None] | None = None
+        self,
+        source: BlobSource | GrowingSource,
+        start: int,
+        end: int,
+        on_piece: Callable[[int, int], None] | None = None,
     ) -> None:
         self._source = source
         self._start = start
@@ -85,7 +132,7 @@ class Chunk:
             yield cast("bytes", piece)
 
 
-def digest_of(source: BlobSource, digest: Digest) -> str:
+def digest_of(source: BlobSource | GrowingSource, digest: Digest) -> str:
     """Return the hexadecimal digest of a whole source, by the algorithm of `digest`.
 
     Raises:

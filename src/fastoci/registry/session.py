@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastoci.registry.urls import Origin, Url
-    from fastoci.spec.digest import Digest
+    from fastoci.registry.urls import Url
 
 __all__ = ["DEFAULT_CHUNK", "HostProfile", "Mode", "UploadSession"]
 
@@ -37,13 +36,9 @@ class Mode(Enum):
 
 @dataclass(slots=True)
 class UploadSession:
-    """One upload session, as much as somebody else would have to know to go on with it.
+    """One upload session: with what is uploaded, and to where, all that is needed to go on with it.
 
     Args:
-        origin: Of the registry.
-        repository: The path at the registry.
-        digest: Of the blob.
-        size: Of the blob, in bytes.
         mode: How its bytes travel.
         chunk: How many bytes go in one PATCH, where the mode has more than one.
         location: Where the next request goes; a secret. None before there is a session.
@@ -51,10 +46,6 @@ class UploadSession:
         minimum: The fewest bytes the registry takes in a chunk that is not the last.
     """
 
-    origin: Origin
-    repository: str
-    digest: Digest
-    size: int
     mode: Mode
     chunk: int
     location: Url | None = field(default=None, repr=False)

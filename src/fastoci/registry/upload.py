@@ -1,36 +1,37 @@
 """One blob on its way to a registry: a state machine that goes on where the registry says it stopped.
 
     CHECK ── it stands ─────────────────────────────────────────────────────────► DONE
-      ▼  └── an earlier run has left a session ──► SYNC                              ▲
+     │  └─── an earlier run has left a session ──► SYNC                            ▲
+     ▼                                                                             │
     OPEN ─── mounted from another repository ──────────────────────────────────────┤
-      ▼                                                                            │
+     ▼                                                                             │
     SEND ─── all bytes acknowledged ──► COMMIT ─── it stands under its digest ─────┘
      │ ▲                                 │  │
    fault └── offset ── SYNC ◄── bytes missing
      └───────────────►  │                   │
     OPEN ◄── lost ──────┴───────────────────┘
 
-CHECK and OPEN are here, SEND and SYNC in `upload_send`, COMMIT in `upload_commit`; what they share, the session and the
-budgets that end an upload, is in `upload_work`. The registry's word on the offset is believed, even when it goes back;
-the digest at the end decides.
+CHECK and OPEN are here, SEND and SYNC in `upload_send`, COMMIT in `upload_commit`; what is different for a blob that is
+still being made is in `upload_growing`; what they share, the session and the budgets that end an upload, in
+`upload_work`. The registry's word on the offset is believed, even when it goes back; the digest at the end decides.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from fastoci.errors import AccessDeniedError, BlobMismatchError, FastociError, RegistryResponseError
 from fastoci.events import BlobDone, BlobProgress
-from fastoci.registry.auth import pull_scope
-from fastoci.registry.chunks import BlobSource, SourceError
+from fastoci.registry.chunks import BlobSource, GrowingSource, SourceError
 from fastoci.registry.faults import TransportError
 from fastoci.registry.journal import open_journal
 from fastoci.registry.patience import OutOfPatienceError
 from fastoci.registry.refusals import cause_of, unreachable
 from fastoci.registry.upload_commit import commit
+from fastoci.registry.upload_growing import check_growing
 from fastoci.registry.upload_send import send, sync
-from fastoci.registry.upload_work import Step, UploadResult, UploadWork
+from fastoci.registry.upload_steps import Step, UploadResult
+from fastoci.registry.upload_work import UploadWork
 
 if TYPE_CHECKING:
     from fastoci.events import Sink
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from fastoci.registry.response import Response
     from fastoci.spec.descriptor import Descriptor
 
-__all__ = ["BlobSource", "UploadResult", "upload_blob"]
+__all__ = ["BlobSource", "GrowingSource", "UploadResult", "upload_blob", "upload_growing"]
 
 # What registries say to a mount that they do not want to make, or know nothing of.
 _MOUNT_REFUSED = frozenset({400, 401, 403, 404, 405})
@@ -78,7 +79,40 @@ def upload_blob(
             cause=f"it has {source.size} bytes, its descriptor says {descriptor.size}",
         )
     journal = open_journal(client.journals, client.origin, repository, str(descriptor.digest), descriptor.size)
-    work = UploadWork(client, repository, descriptor, source, title, sink, mount_from, journal)
+    return _upload(UploadWork(client, repository, descriptor, source, title, sink, mount_from, journal))
+
+
+def upload_growing(
+    client: RegistryClient,
+    repository: str,
+    source: GrowingSource,
+    *,
+    title: str,
+    sink: Sink,
+    mount_from: str | None = None,
+) -> UploadResult:
+    """Have a blob stand at a registry that is still being made; see `upload_blob`.
+
+    Registries without chunked uploads are sent nothing before it is whole.
+
+    Args:
+        client: See `upload_blob`.
+        repository: See `upload_blob`.
+        source: Its bytes, as they are made.
+        title: See `upload_blob`.
+        sink: See `upload_blob`.
+        mount_from: See `upload_blob`; it is asked for the blob when its digest is known.
+
+    Raises:
+        RegistryError: See `upload_blob`.
+        Exception: What the source has failed with.
+    """
+    journal = open_journal(client.journals, client.origin, repository, source.subject, None)
+    return _upload(UploadWork(client, repository, None, source, title, sink, mount_from, journal))
+
+
+def _upload(work: UploadWork) -> UploadResult:
+    client, journal = work.client, work.journal
     try:
         _run(work)
         journal.forget()
@@ -103,7 +137,7 @@ def upload_blob(
     finally:
         journal.close()
     result = work.result()
-    sink(BlobDone(str(descriptor.digest), title, descriptor.size, result.how, result.seconds))
+    work.sink(BlobDone(str(work.digest), work.title, work.size, result.how, result.seconds, work.key))
     return result
 
 
@@ -115,23 +149,27 @@ def _run(work: UploadWork) -> None:
 
 
 def _check(work: UploadWork) -> Step:
-    """Ask whether the blob stands already."""
+    """Ask whether the blob stands already, and whether an earlier run has left a session."""
+    if work.blob is None:
+        return check_growing(work)
     try:
         standing = work.client.blob_size(work.repository, work.digest, scopes=work.scopes)
     except (RegistryResponseError, AccessDeniedError):
         return Step.OPEN  # which asks for more, and whose refusal says more
     if standing != work.size:
-        return Step.SYNC if work.recall() else Step.OPEN
+        memory = work.remembered()
+        if memory is None:
+            return Step.OPEN
+        work.recall(memory)
+        return Step.SYNC
     work.how = "skipped"
     return Step.DONE
 
 
 def _open(work: UploadWork) -> Step:
     """Ask for an upload session, or for the blob to be mounted (distribution specification, "Mounting a blob")."""
-    mounting, path, scopes = work.mount_from, f"/v2/{work.repository}/blobs/uploads/", work.scopes
-    if mounting is not None:
-        path += f"?mount={quote(str(work.digest), safe='')}&from={quote(mounting, safe='')}"
-        scopes = (*scopes, pull_scope(mounting))
+    mounting = work.mount_from if work.blob is not None else None
+    path, scopes = work.mount_request()
     try:
         response = work.ask("POST", path, scopes=scopes)
     except (AccessDeniedError, RegistryResponseError):
@@ -142,7 +180,7 @@ def _open(work: UploadWork) -> Step:
     if response is None:
         return Step.OPEN
     response.close()
-    if response.status == 201 and work.stands():
+    if response.status == 201 and work.blob is not None and work.stands():
         work.how = "mounted" if mounting is not None else "skipped"
         return Step.DONE
     if mounting is not None and (response.status == 201 or response.status in _MOUNT_REFUSED):
@@ -171,8 +209,8 @@ def _begin(work: UploadWork, response: Response) -> Step:
     work.session.limit_chunk(
         _number(response.header("OCI-Chunk-Min-Length")), _number(response.header("OCI-Chunk-Max-Length"))
     )
-    work.journal.note(work.session)
-    work.sink(BlobProgress(str(work.digest), work.title, 0, work.size))
+    work.note()
+    work.sink(BlobProgress(work.key, work.title, 0, work.total))
     return Step.SEND
 
 

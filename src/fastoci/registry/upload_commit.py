@@ -16,7 +16,7 @@ from fastoci.registry.patience import is_passing
 from fastoci.registry.ranges import held_by
 from fastoci.registry.refusals import cause_of
 from fastoci.registry.session import Mode
-from fastoci.registry.upload_work import Step
+from fastoci.registry.upload_steps import Step
 
 if TYPE_CHECKING:
     from fastoci.registry.response import Response
@@ -39,10 +39,10 @@ def commit(work: UploadWork) -> Step:
     session = work.session
     if session.location is None:
         return Step.OPEN
-    url = session.location.with_query(f"digest={session.digest.algorithm}%3A{session.digest.hex}")
-    body = work.body(session.size) if session.mode is Mode.MONOLITHIC else None
+    url = session.location.with_query(f"digest={work.digest.algorithm}%3A{work.digest.hex}")
+    body = work.body(work.size) if session.mode is Mode.MONOLITHIC else None
     headers = {"Content-Type": "application/octet-stream"}
-    timeout = max(SHORTEST_TIMEOUT, session.size / ASSEMBLY_RATE)
+    timeout = max(SHORTEST_TIMEOUT, work.size / ASSEMBLY_RATE)
     try:
         response = work.client.exchange("PUT", url, work.scopes, headers=headers, body=body, read_timeout=timeout)
     except TransportError as error:
@@ -153,7 +153,7 @@ def _session_step(work: UploadWork) -> Step | None:
     if response.status not in {200, 202, 204} or held is None:
         return None
     work.take_location(response)
-    return Step.COMMIT if held.size >= session.size else Step.SYNC
+    return Step.COMMIT if held.size >= work.size else Step.SYNC
 
 
 def _digest_refused(work: UploadWork, response: Response) -> Step:

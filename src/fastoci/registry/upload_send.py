@@ -12,7 +12,8 @@ from fastoci.registry.ranges import held_by
 from fastoci.registry.refusals import cause_of
 from fastoci.registry.session import Mode
 from fastoci.registry.transport import READ_TIMEOUT
-from fastoci.registry.upload_work import Step
+from fastoci.registry.upload_growing import StandsError, await_chunk
+from fastoci.registry.upload_steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,20 +38,34 @@ def send(work: UploadWork) -> Step:
     location, offset = session.location, session.offset
     if location is None:
         return Step.OPEN
-    if offset >= session.size or session.mode is Mode.MONOLITHIC:
+    if await_chunk(work):
+        return _needless(work)
+    if work.blob is not None and (offset >= work.size or session.mode is Mode.MONOLITHIC):
         return Step.COMMIT
-    end, timeout = session.size, _STREAM_TIMEOUT
     headers = {"Content-Type": "application/octet-stream"}
     if session.mode is Mode.CHUNKED:
-        end, timeout = min(offset + session.chunk, session.size), READ_TIMEOUT
+        end, timeout = offset + session.chunk, READ_TIMEOUT
+        if work.blob is not None:
+            end = min(end, work.size)
+    else:
+        end, timeout = work.size, _STREAM_TIMEOUT
     if session.mode is Mode.CHUNKED or offset > 0:
         headers["Content-Range"] = f"{offset}-{end - 1}"
     work.patches += 1
-    response = work.ask("PATCH", location, headers=headers, body=work.body(end), read_timeout=timeout)
+    try:
+        response = work.ask("PATCH", location, headers=headers, body=work.body(end), read_timeout=timeout)
+    except StandsError:
+        return _needless(work)
     if response is None:
         return Step.SYNC
     response.close()
     return _ANSWERS.get(response.status, _refused)(work, response, end)
+
+
+def _needless(work: UploadWork) -> Step:
+    """End an upload whose blob was found to stand when its digest became known."""
+    work.abort()
+    return Step.DONE
 
 
 def _accepted(work: UploadWork, response: Response, end: int) -> Step:
@@ -188,7 +203,7 @@ def sync(work: UploadWork) -> Step:
 
 def _from(work: UploadWork, response: Response, held: Held) -> Step:
     """Go on from what is held, or from what may have been meant where a 416 has refused that."""
-    size = work.session.size
+    size = work.total
     meant = [0, 1] if held.ambiguous else [held.size, held.size - 1]
     # One too high (Quay) cannot be told from right, but for the last byte and by a refusal.
     offsets = [offset for offset in meant if 0 <= offset <= size and offset not in work.refused_offsets]

@@ -2,67 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import quote
 
 from fastoci.errors import RegistryError
 from fastoci.events import BlobProgress, Notice, Resumed, Retry, Throttle
-from fastoci.registry.auth import push_scope
-from fastoci.registry.chunks import Chunk
+from fastoci.registry.auth import pull_scope, push_scope
+from fastoci.registry.chunks import Chunk, SourceError
 from fastoci.registry.faults import Fault, TransportError
 from fastoci.registry.patience import OutOfPatienceError, Patience, is_passing, retry_after
 from fastoci.registry.refusals import cause_of, unreachable
 from fastoci.registry.session import DEFAULT_CHUNK, Mode, UploadSession
 from fastoci.registry.transport import READ_TIMEOUT
+from fastoci.registry.upload_steps import Step, UploadResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fastoci.events import Sink
     from fastoci.registry.auth import Scopes
-    from fastoci.registry.chunks import BlobSource
+    from fastoci.registry.chunks import BlobSource, GrowingSource
     from fastoci.registry.client import RegistryClient
-    from fastoci.registry.journal import Journal
+    from fastoci.registry.journal import Journal, Memory
     from fastoci.registry.response import Response
     from fastoci.registry.urls import Url
     from fastoci.spec.descriptor import Descriptor
+    from fastoci.spec.digest import Digest
 
-__all__ = ["Step", "UploadResult", "UploadWork"]
+__all__ = ["UploadWork"]
 
 RESTARTS = 5  # that get no further than the best one before
-
-
-class Step(Enum):
-    """The states of an upload."""
-
-    CHECK = auto()
-    OPEN = auto()
-    SEND = auto()
-    SYNC = auto()
-    COMMIT = auto()
-    DONE = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class UploadResult:
-    """What an upload came to and what it cost.
-
-    Args:
-        how: `pushed` now, `skipped` because it stood, or `mounted` from another repository.
-        size: Of the blob, in bytes.
-        sent: Bytes handed to the network, those sent again included.
-        repeated: Of these, the bytes sent more than once.
-        resumed: The furthest offset that was gone on from after a fault; 0 where there was none.
-        seconds: From the first question to the last answer.
-    """
-
-    how: Literal["pushed", "skipped", "mounted"]
-    size: int
-    sent: int
-    repeated: int
-    resumed: int
-    seconds: float
 
 
 class UploadWork:
@@ -71,8 +40,8 @@ class UploadWork:
     Args:
         client: See `upload_blob`.
         repository: See `upload_blob`.
-        descriptor: See `upload_blob`.
-        source: See `upload_blob`.
+        blob: The blob's descriptor; None as long as it is not known.
+        source: See `upload_blob` and `upload_growing`.
         title: See `upload_blob`.
         sink: See `upload_blob`.
         mount_from: See `upload_blob`.
@@ -83,8 +52,8 @@ class UploadWork:
         self,
         client: RegistryClient,
         repository: str,
-        descriptor: Descriptor,
-        source: BlobSource,
+        blob: Descriptor | None,
+        source: BlobSource | GrowingSource,
         title: str,
         sink: Sink,
         mount_from: str | None,
@@ -92,9 +61,10 @@ class UploadWork:
     ) -> None:
         self.client = client
         self.repository = repository
-        self.digest = descriptor.digest
-        self.size = descriptor.size
+        self.blob = blob
         self.source = source
+        self.growing = cast("GrowingSource", source) if blob is None else None
+        self.key = cast("GrowingSource", source).subject if blob is None else str(blob.digest)
         self.title = title
         self.sink = sink
         self.mount_from = None if mount_from == repository else mount_from
@@ -103,6 +73,7 @@ class UploadWork:
         self.may_choose = client.options.upload == "auto"
         self.journal = journal
         self.session = self._new_session(self._first_mode())
+        self.between: Callable[[], None] = lambda: None  # called between the pieces of a body; what it raises ends that
         self.recalled = False  # whether the session is that of an earlier run, and has not been heard of yet
 
         # What ends an upload.
@@ -128,6 +99,39 @@ class UploadWork:
         self.resumed = 0
         self._started = client.pacer.clock()
         self._throttle = Throttle(clock=client.pacer.clock)
+
+    @property
+    def digest(self) -> Digest:
+        """The blob's digest, once it is known."""
+        return self._whole().digest
+
+    @property
+    def size(self) -> int:
+        """The blob's size in bytes, once it is known."""
+        return self._whole().size
+
+    @property
+    def total(self) -> int:
+        """How many bytes there are to be sent, as far as is known."""
+        return self.size if self.growing is None or self.blob is not None else self.growing.made
+
+    def _whole(self) -> Descriptor:
+        if self.blob is None:
+            raise ValueError("the blob is not whole yet")
+        return self.blob
+
+    def wait(self, offset: int | None) -> int:
+        """Wait until there are `offset` bytes to be sent, None for all; return how many there are.
+
+        Raises:
+            SourceError: They will not be made.
+        """
+        if self.growing is None:
+            return self.size
+        try:
+            return self.growing.wait(offset)
+        except Exception as error:
+            raise SourceError from error
 
     # What is asked of the registry.
 
@@ -198,6 +202,14 @@ class UploadWork:
         self.patience.failed(self.trouble_cause)
         return Step.SYNC
 
+    def mount_request(self) -> tuple[str, Scopes]:
+        """Return the path that asks for a session or for the blob to be mounted, and what that needs."""
+        path = f"/v2/{self.repository}/blobs/uploads/"
+        if self.mount_from is None or self.blob is None:
+            return path, self.scopes
+        query = f"?mount={quote(str(self.digest), safe='')}&from={quote(self.mount_from, safe='')}"
+        return path + query, (*self.scopes, pull_scope(self.mount_from))
+
     def stands(self) -> bool:
         """Ask once whether the blob stands under its digest; no answer is no."""
         if self.digest_refused:
@@ -231,7 +243,9 @@ class UploadWork:
     def acknowledge(self, offset: int) -> None:
         """Note how many bytes the registry holds. Going on from here is what a resumed upload does."""
         self.session.offset = offset
-        self.journal.note(self.session)
+        if self.growing is not None:
+            self.growing.passed(offset)
+        self.note()
         if offset > self.reached:
             self.reached = offset
             self.patience.progress()
@@ -239,21 +253,28 @@ class UploadWork:
             self.stuck = 0
             self.blind = False
 
-    def recall(self) -> bool:
-        """Take up the session that an earlier run has left; say whether there is one."""
+    def note(self) -> None:
+        """Have the journal say how far the session is."""
+        if self.journal.kept:
+            self.journal.note(self.session, "" if self.growing is None else self.growing.proof(self.session.offset))
+
+    def remembered(self) -> Memory | None:
+        """Return what an earlier run has left, None where there is nothing to go on with."""
         memory = self.journal.recall(self.client.origin)
-        if memory is None:
-            return False
-        chosen = self.client.options.upload
-        if chosen != "auto" and chosen != memory.mode.value:
-            return False
+        if memory is None or self.client.options.upload not in {"auto", memory.mode.value}:
+            return None
+        return memory
+
+    def recall(self, memory: Memory) -> None:
+        """Take up the session of an earlier run."""
         # What an earlier run found out about chunks holds for its session: registries that assemble an object from
         # parts want all of one size.
         self.session = self._new_session(memory.mode)
         self.session.location, self.session.offset = memory.location, memory.offset
         self.session.chunk, self.session.minimum = memory.chunk, memory.minimum
+        if self.growing is not None:
+            self.growing.passed(memory.offset)
         self.recalled = True
-        return True
 
     def overcome(self) -> None:
         """Say that a fault is over and the upload goes on."""
@@ -261,7 +282,7 @@ class UploadWork:
             self.recalled = False
             self.resumed = self.session.offset
             self.furthest_sent = self.session.offset
-            self.sink(Resumed(self.title, self.session.offset, self.size))
+            self.sink(Resumed(self.title, self.session.offset, None if self.blob is None else self.size))
             self.trouble = None
         if self.trouble is not None:
             self.resumed = max(self.resumed, self.session.offset)
@@ -335,7 +356,8 @@ class UploadWork:
 
     def stopped_at(self) -> str:
         """Return what failed, for the error of an upload that did not come to its end."""
-        return f"upload of {self.title} stopped at {self.session.offset:,} of {self.size:,} bytes"
+        so_far = "" if self.blob is not None else " packed so far"
+        return f"upload of {self.title} stopped at {self.session.offset:,} of {self.total:,} bytes{so_far}"
 
     def stopped(self, error: OutOfPatienceError) -> RegistryError:
         """Return the error for an upload that failed too often."""
@@ -343,13 +365,13 @@ class UploadWork:
 
     def _hint(self) -> str:
         if self.session.offset and self.session.location is not None and self.journal.kept:
-            return f"run the same command again: {self.session.offset:,} of {self.size:,} bytes stand already"
+            return f"run the same command again: {self.session.offset:,} of {self.total:,} bytes stand already"
         return "run the same command again: blobs that stand are not sent again"
 
     def result(self) -> UploadResult:
         """Return what it came to."""
         if self.how == "pushed":
-            self.sink(BlobProgress(str(self.digest), self.title, self.size, self.size))
+            self.sink(BlobProgress(self.key, self.title, self.size, self.size))
         seconds = self.client.pacer.clock() - self._started
         return UploadResult(self.how, self.size, self.sent, self.repeated, self.resumed, seconds)
 
@@ -361,7 +383,8 @@ class UploadWork:
         self.repeated += min(size, max(0, self.furthest_sent - offset))
         self.furthest_sent = max(self.furthest_sent, end)
         if self._throttle.due():
-            self.sink(BlobProgress(str(self.digest), self.title, offset, self.size))
+            self.sink(BlobProgress(self.key, self.title, offset, self.total))
+        self.between()
 
     def _first_mode(self) -> Mode:
         chosen = self.client.options.upload
@@ -373,4 +396,4 @@ class UploadWork:
         chunk = self.client.options.chunk_size or DEFAULT_CHUNK
         if self.client.profile.chunk is not None:
             chunk = min(chunk, self.client.profile.chunk)
-        return UploadSession(self.client.origin, self.repository, self.digest, self.size, mode, chunk)
+        return UploadSession(mode, chunk)

@@ -1,0 +1,3 @@
+from fastoci._engine.table import EntryTable
+
+def facts(table: EntryTable, start: int) -> tuple[bytes, int, int | None]: ...

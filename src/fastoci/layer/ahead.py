@@ -1,0 +1,107 @@
+"""Blocks made again: from any one on, in order, a few ahead of who takes them."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from fastoci.layer.options import BLOCK_SIZE
+from fastoci.threads import start_threads
+
+if TYPE_CHECKING:
+    from fastoci.layer.blocks import BlockSource
+    from fastoci.layer.compression import Compressor
+
+__all__ = ["BlocksAhead"]
+
+
+class BlocksAhead:
+    """Compressed blocks of a layer from one on. Taken by one thread, made by threads of its own.
+
+    Args:
+        source: The blocks of the tar stream.
+        compressor: What becomes of them.
+        first: The number of the block that is taken first.
+        threads: How many workers read and compress; at most two blocks for each wait to be taken.
+    """
+
+    def __init__(self, source: BlockSource, compressor: Compressor, first: int, threads: int) -> None:
+        self._source = source
+        self._compressor = compressor
+        self._ahead = 2 * threads
+        self._next = first  # to be made
+        self._due = first  # to be taken
+        self._made: dict[int, bytes] = {}
+        self._error: BaseException | None = None
+        self._over = False
+        self._changed = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._guard, name=f"fastoci-again-{number}", daemon=True)
+            for number in range(min(threads, source.count - first))
+        ]
+        try:
+            start_threads(self._threads)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def due(self) -> int:
+        """The number of the block that `take` gives next."""
+        return self._due
+
+    def take(self) -> bytes:
+        """Return the next block.
+
+        Raises:
+            FastociError: The source cannot be read, or has changed.
+        """
+        with self._changed:
+            while self._due not in self._made:
+                if self._error is not None:
+                    raise self._error
+                self._changed.wait()
+            block = self._made.pop(self._due)
+            self._due += 1
+            self._changed.notify_all()
+            return block
+
+    def close(self) -> None:
+        """End the threads, and wait for that."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def _guard(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # carried to the thread that takes, and raised there
+            with self._changed:
+                self._error = self._error or error
+                self._changed.notify_all()
+
+    def _work(self) -> None:
+        reader = self._source.reader()
+        buffer = bytearray(BLOCK_SIZE)
+        try:
+            while (number := self._take_number()) is not None:
+                size = reader.read(number, buffer)
+                compressed, _ = self._compressor.compress(memoryview(buffer)[:size])
+                with self._changed:
+                    # Where nothing is compressed it is the buffer itself, which the next block goes into.
+                    self._made[number] = bytes(compressed)
+                    self._changed.notify_all()
+        finally:
+            reader.close()
+
+    def _take_number(self) -> int | None:
+        with self._changed:
+            while not self._over and self._error is None and self._next < self._source.count:
+                if self._next - self._due < self._ahead:
+                    self._next += 1
+                    return self._next - 1
+                self._changed.wait()
+            return None

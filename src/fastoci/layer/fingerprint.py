@@ -1,0 +1,94 @@
+"""The fingerprint of a planned layer: what it is known by before it is made.
+
+Equal fingerprints mean the same scan, options, format version and compressor on the same machine, and so the same
+bytes, as far as a scan can tell: files are known by device, inode, size and both times in nanoseconds, as everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from fastoci._engine.fingerprint import facts
+from fastoci._engine.table import EntryTable
+from fastoci.layer.options import BLOCK_SIZE, FORMAT_VERSION, LayerOptions
+from fastoci.tree.policy import TreePolicy
+from fastoci.version import __version__
+
+__all__ = ["Fingerprint", "fingerprint_of_file", "fingerprint_of_tree"]
+
+# A file that is written to within the same tick of the kernel's clock as it was scanned keeps its times. Git calls
+# such an entry racy; a tick is 10 ms at most, and file systems that count whole or even seconds are seen to as well.
+_SETTLED = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a layer is known by before it is made.
+
+    Args:
+        value: In hexadecimal.
+        settled: Whether all that it was made from is so old that no later change can have the same times. Only then
+            does the same fingerprint at another time mean the same bytes without looking at them.
+    """
+
+    value: str
+    settled: bool
+
+
+def fingerprint_of_tree(table: EntryTable, policy: TreePolicy, options: LayerOptions, scanned: int) -> Fingerprint:
+    """Return the fingerprint of a planned tree.
+
+    Args:
+        table: Scanned and planned.
+        policy: What becomes of its entries.
+        options: How the layer is made.
+        scanned: When the scan began, nanoseconds since the epoch.
+    """
+    hasher = _begun("tree", options, (policy.uid, policy.gid, policy.mtime_limit))
+    newest = None
+    number, count = 0, len(table)
+    while number < count:
+        data, number, changed = facts(table, number)
+        hasher.update(data)
+        newest = changed if newest is None else max(newest, changed or newest)
+    return Fingerprint(hasher.hexdigest(), newest is not None and newest < scanned - _SETTLED)
+
+
+def fingerprint_of_file(fd: int, options: LayerOptions, opened: int) -> Fingerprint:
+    """Return the fingerprint of a tar archive.
+
+    Args:
+        fd: A descriptor of its file.
+        options: How the layer is made.
+        opened: When it was opened, nanoseconds since the epoch.
+    """
+    found = os.fstat(fd)
+    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return Fingerprint(_begun("tar", options, identity).hexdigest(), found.st_ctime_ns < opened - _SETTLED)
+
+
+def _begun(kind: str, options: LayerOptions, details: tuple[int | None, ...]) -> hashlib._Hash:
+    """Return a hasher that has taken all that decides a layer's bytes besides what is found."""
+    words = (
+        kind,
+        __version__,
+        FORMAT_VERSION,
+        BLOCK_SIZE,
+        options.compression,
+        options.level,
+        _compressor_version(),
+        platform.machine(),
+        *details,
+    )
+    return hashlib.sha256(repr(words).encode())
+
+
+def _compressor_version() -> str:
+    try:
+        return version("isal")
+    except PackageNotFoundError:  # it is vendored, and says nothing
+        return "unknown"

@@ -1,0 +1,252 @@
+"""A blob that can be read while it is being made, and again afterwards, without having been stored.
+
+The packer writes into it; one reader follows, at its own pace. What lies between the two is kept, up to a window. A
+packer that is faster is held up a little, so that a reader which can nearly keep pace is fed from memory; one that is
+much faster goes ahead, and what the window cannot hold is counted, checked and thrown away. When the reader comes
+there, it is made again: blocks are a pure function of the plan. So the digest is known as early as it can be, memory is
+bounded, and no byte is stored.
+
+What is made again is compared, by size and CRC-32, with what was made first. That is to notice a fault early, not to
+prove anything: whoever takes the blob checks its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from array import array
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from isal import isal_zlib
+
+from fastoci.errors import TreeChangedError
+from fastoci.layer.ahead import BlocksAhead
+from fastoci.spec.descriptor import Descriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastoci.layer.pack import PlannedLayer
+    from fastoci.spec.digest import Digest
+
+__all__ = ["BlobStream"]
+
+# Of the time since its first byte, the part that the packer may be held up: so much longer it takes at most.
+HELD_UP = 0.25
+_MOST_THREADS = 4  # that make blocks again: enough for any line that was too slow for the packer
+
+
+class BlobStream:
+    """A layer's blob, written once by a packer and read by one reader.
+
+    A piece is what one call of `write` brings: first what the compressor begins with, then each block, then the end.
+
+    Args:
+        planned: The layer; its plan is good for as long as this is read.
+        subject: What the blob is known by before it has a digest.
+        window: How many bytes are kept between packer and reader; 0 keeps none.
+        clock: A monotonic clock in seconds.
+    """
+
+    def __init__(
+        self, planned: PlannedLayer, subject: str, window: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.subject = subject
+        self._planned = planned
+        self._window = window
+        self._clock = clock
+        self._changed = threading.Condition()
+        # Of each piece: where it ends in the blob, and its CRC-32.
+        self._ends = array("Q")
+        self._checks = array("I")
+        self._descriptor: Descriptor | None = None
+        self._error: BaseException | None = None
+        self._head = self._tail = b""
+        # The window: pieces that follow each other, the number of the first, their bytes in all.
+        self._kept: list[bytes] = []
+        self._first_kept = 0
+        self._kept_size = 0
+        self._gapless = True  # whether nothing has been thrown away that the reader has not passed
+        self._passed = 0  # what the reader will not ask for again, unless it goes back
+        self._began: float | None = None
+        self._held_up = 0.0
+        # What was made again last.
+        self._ahead: BlocksAhead | None = None
+        self._again: tuple[int, bytes] = (-1, b"")
+
+    # The packer's side: a BlobSink.
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next piece.
+
+        Raises:
+            BaseException: What the reader has failed with.
+        """
+        check = isal_zlib.crc32(data)
+        with self._changed:
+            number, end = len(self._ends), self._made() + len(data)
+            if 0 < number <= self._planned.blocks.count:
+                self._keep(number, end, data)
+            elif number:
+                self._tail = bytes(data)
+            else:
+                self._head = bytes(data)
+            if self._error is not None:
+                raise self._error
+            self._ends.append(end)
+            self._checks.append(check)
+            self._changed.notify_all()
+
+    def commit(self, digest: Digest) -> None:
+        """Say that it is whole."""
+        with self._changed:
+            self._descriptor = Descriptor(self._planned.compressor.media_type, digest, self._made())
+            self._changed.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """Have both sides raise `error`: it will not be made, or not be read."""
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def _keep(self, number: int, end: int, data: bytes | memoryview) -> None:
+        """Keep a piece for the reader, if there is room, or soon will be."""
+        if end <= self._passed or not self._gapless:
+            return
+        if self._began is None:
+            self._began = self._clock()
+        while self._kept_size + len(data) > self._window and self._error is None:
+            started = self._clock()
+            patience = (started - self._began) * HELD_UP - self._held_up
+            if patience <= 0 or len(data) > self._window:
+                self._gapless = False
+                return
+            self._changed.wait(patience)
+            self._held_up += self._clock() - started
+        if not self._kept:
+            self._first_kept = number
+        self._kept.append(bytes(data))
+        self._kept_size += len(data)
+
+    # The reader's side: a GrowingSource.
+
+    @property
+    def descriptor(self) -> Descriptor | None:
+        """What it is, once it is whole."""
+        return self._descriptor
+
+    @property
+    def made(self) -> int:
+        """How many bytes there are so far."""
+        with self._changed:
+            return self._made()
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has, once it is whole."""
+        if self._descriptor is None:
+            raise ValueError("it is not whole yet")
+        return self._descriptor.size
+
+    def wait(self, offset: int | None) -> int:
+        """Wait until there are `offset` bytes, None for all, and return how many there are: fewer only if it is whole.
+
+        Raises:
+            BaseException: What the packer has failed with.
+        """
+        with self._changed:
+            while self._descriptor is None and (offset is None or self._made() < offset):
+                if self._error is not None:
+                    raise self._error
+                self._changed.wait()
+            return self._made()
+
+    def passed(self, offset: int) -> None:
+        """Say that what lies below `offset` will hardly be asked for again."""
+        with self._changed:
+            self._passed = max(self._passed, offset)
+            drop = 0
+            while drop < len(self._kept) and self._ends[self._first_kept + drop] <= offset:
+                self._kept_size -= len(self._kept[drop])
+                drop += 1
+            del self._kept[:drop]
+            self._first_kept += drop
+            self._changed.notify_all()
+
+    def read_at(self, offset: int, size: int) -> memoryview:
+        """Return up to `size` bytes from `offset` on, at least one, of those that there are.
+
+        Raises:
+            FastociError: They had to be made again, and the source cannot be read or has changed.
+        """
+        with self._changed:
+            number = bisect_right(self._ends, offset)
+            if number == len(self._ends):
+                raise ValueError("there are not so many bytes yet")
+            start = self._ends[number - 1] if number else 0
+            piece = self._piece(number)
+        if piece is None:
+            piece = self._make_again(number)
+        return memoryview(piece)[offset - start : offset - start + size]
+
+    def proof(self, offset: int) -> str:
+        """Return what tells later, in another process, that the first `offset` bytes were these."""
+        with self._changed:
+            return self._proof(bisect_right(self._ends, offset))
+
+    def fits(self, offset: int, proof: str) -> bool:
+        """Return whether the first `offset` bytes, which there are, are those of a proof; its last block counts not."""
+        with self._changed:
+            return proof == self._proof(bisect_right(self._ends, offset))
+
+    def close(self) -> None:
+        """Let go of what is kept, and end the threads."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+        with self._changed:
+            self._gapless = False
+            self._kept.clear()
+            self._kept_size = 0
+
+    def _made(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def _proof(self, count: int) -> str:
+        hasher = hashlib.sha256(memoryview(self._ends)[:count])
+        hasher.update(memoryview(self._checks)[:count])
+        return f"{count}:{hasher.hexdigest()}"
+
+    def _piece(self, number: int) -> bytes | None:
+        """Return a piece that is at hand, None where it has to be made again."""
+        if number == 0:
+            return self._head
+        if number > self._planned.blocks.count:
+            return self._tail
+        place = number - self._first_kept
+        if 0 <= place < len(self._kept):
+            return self._kept[place]
+        return self._again[1] if self._again[0] == number else None
+
+    def _make_again(self, number: int) -> bytes:
+        blocks, block = self._planned.blocks, number - 1
+        if self._ahead is None or self._ahead.due != block:
+            if self._ahead is not None:
+                self._ahead.close()
+            threads = min(self._planned.threads, _MOST_THREADS)
+            self._ahead = BlocksAhead(blocks, self._planned.compressor, block, threads)
+        piece = self._ahead.take()
+        with self._changed:
+            size = self._ends[number] - self._ends[number - 1]
+            check = self._checks[number]
+        if len(piece) != size or isal_zlib.crc32(piece) != check:
+            raise TreeChangedError(
+                f"{self._planned.title} changed while it was sent",
+                path=self._planned.title,
+                cause=f"block {block} of {blocks.count} is not what it was when it was packed",
+                hint="stop its writer, or pack a snapshot",
+            )
+        self._again = number, piece
+        return piece

@@ -1,0 +1,301 @@
+"""Layers on their way to registries while they are packed.
+
+Each layer's blob is a `BlobStream`, one for each registry: the packer writes it, an upload reads it, and nothing is
+stored between them. An upload that falls behind has its bytes made again from the plan, so plans stay open until all
+is sent. What fails first stops packing and uploads; the sessions of uploads that were not at fault stay, for whoever
+runs the command again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from fastoci.errors import FastociError, RegistryError
+from fastoci.events import BlobDone, Notice
+from fastoci.layer.stream import BlobStream
+from fastoci.packedbefore import KnownLayer, PackedBefore
+from fastoci.parallel import StoppedError
+from fastoci.registry.auth import push_scope
+from fastoci.registry.client import RegistryClient
+from fastoci.registry.session import DEFAULT_CHUNK
+from fastoci.registry.upload import BlobSource, UploadResult, upload_growing
+from fastoci.threads import start_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
+
+    from fastoci.events import Sink
+    from fastoci.layer.pack import BlobSink, PackedLayer, PlannedLayer
+    from fastoci.registry.options import RegistryOptions
+    from fastoci.spec.digest import Digest
+    from fastoci.spec.reference import Reference
+
+__all__ = ["LayerUploads", "Sent"]
+
+T = TypeVar("T")
+
+_WINDOW_CHUNKS = 2  # one is sent while the next is packed
+_LARGEST_WINDOW = 64 << 20
+_GRACE = 1.0  # seconds that uploads are given to close their sessions, and then to notice a stop
+
+
+@dataclass(slots=True)
+class Sent:
+    """What has been sent before the image that it belongs to is pushed.
+
+    Attributes:
+        clients: By host.
+        results: What the uploads came to.
+        standing: Where a blob is known to stand: host, repository and digest.
+        sources: A blob's bytes by host and digest, for another repository at that host; read by one thread at a time.
+    """
+
+    clients: dict[str, RegistryClient] = field(default_factory=dict)
+    results: list[UploadResult] = field(default_factory=list)
+    standing: set[tuple[str, str, Digest]] = field(default_factory=set)
+    sources: dict[tuple[str, Digest], BlobSource] = field(default_factory=dict)
+
+
+class _Upload:
+    """One layer on its way to one registry, in a thread."""
+
+    def __init__(self, stream: BlobStream, host: str, run: Callable[[], UploadResult]) -> None:
+        self.stream = stream
+        self.host = host
+        self.result: UploadResult | None = None
+        self.thread = threading.Thread(target=self._run, args=(run,), name=f"fastoci-upload-{host}", daemon=True)
+        self.failed: Callable[[BaseException], None] = lambda error: None
+
+    def _run(self, run: Callable[[], UploadResult]) -> None:
+        try:
+            self.result = run()
+        except BaseException as error:  # raised in the thread that packs, or waits
+            self.failed(error)
+        else:
+            # What is still packed is for its digest alone.
+            self.stream.close()
+
+
+class LayerUploads:
+    """The layers of one build, on their way to all its registries. A context manager, which stops what is not done.
+
+    Args:
+        references: What the image is going to be pushed as.
+        options: How the registries are reached.
+        mount_from: Returns the repository at a host that may have the blobs, None where none is known.
+        sink: Given the events of the work, from several threads.
+    """
+
+    def __init__(
+        self,
+        references: Sequence[Reference],
+        options: RegistryOptions,
+        mount_from: Callable[[str], str | None],
+        sink: Sink,
+    ) -> None:
+        self._options = options
+        self._mount_from = mount_from
+        self._sink = sink
+        self._repositories: dict[str, list[str]] = {}
+        for reference in references:
+            repositories = self._repositories.setdefault(reference.host, [])
+            if reference.repository not in repositories:
+                repositories.append(reference.repository)
+        self._before = PackedBefore(sink)
+        self._slots = threading.Semaphore(options.jobs)
+        self._uploads: list[_Upload] = []
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._stopped = False
+        self._plans = ExitStack()
+        self._stack = ExitStack()
+        self._sent = Sent()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for host in self._repositories:
+                self._sent.clients[host] = stack.enter_context(RegistryClient(host, self._options, self._sink))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if any(upload.thread.is_alive() for upload in self._uploads):
+            self._cancel()
+        for upload in self._uploads:
+            upload.stream.close()
+        self._plans.close()
+        self._stack.close()
+
+    def prove(self) -> None:
+        """Make sure that every registry takes blobs for every repository, before anything is read.
+
+        Raises:
+            AccessDeniedError: One does not.
+            RegistryError: One cannot be reached.
+        """
+        for host, repositories in self._repositories.items():
+            for repository in repositories:
+                self._sent.clients[host].check_push(repository)
+
+    def open(self, plan: AbstractContextManager[T]) -> T:
+        """Enter the context of a plan, which stays open until all is sent."""
+        return self._plans.enter_context(plan)
+
+    def pack(self, planned: PlannedLayer, writer: BlobSink | None) -> PackedLayer:
+        """Pack a layer, and send it meanwhile. It may be on its way still when this returns.
+
+        Args:
+            planned: The layer; its plan was opened by `open`.
+            writer: Takes the blob, too; None: nobody else wants it, and what stands already need not be made.
+
+        Raises:
+            TreeError: It cannot be packed.
+            RegistryError: A registry did not take it.
+        """
+        fingerprint = planned.fingerprint()
+        if writer is None:
+            known = self._before.find(planned, fingerprint)
+            if known is not None and self._stands(known, planned.title):
+                return planned.packed_before(known.descriptor, known.diff_id)
+        begun = [self._begin(host, planned, fingerprint.value) for host in self._repositories]
+        sinks: list[BlobSink] = [upload.stream for upload in begun]
+        try:
+            packed = planned.pack(_Tee(sinks if writer is None else [writer, *sinks]))
+        except BaseException as error:
+            self._packing_failed(begun, error)
+            raise
+        for upload in begun:
+            self._sent.sources[upload.host, packed.descriptor.digest] = upload.stream
+            self._sent.standing.add((upload.host, self._repositories[upload.host][0], packed.descriptor.digest))
+        self._before.keep(fingerprint, packed)
+        return packed
+
+    def finish(self) -> Sent:
+        """Wait until all layers stand in the first repository at each registry.
+
+        Raises:
+            RegistryError: A registry did not take one.
+            TreeError: One that had to be read again has changed.
+        """
+        try:
+            for upload in self._uploads:
+                while upload.thread.is_alive() and self._error is None:
+                    upload.thread.join(0.1)
+        except BaseException:
+            self._cancel()
+            raise
+        if self._error is not None:
+            self._cancel()
+            raise self._error
+        self._sent.results += [upload.result for upload in self._uploads if upload.result is not None]
+        return self._sent
+
+    def _begin(self, host: str, planned: PlannedLayer, fingerprint: str) -> _Upload:
+        free = self._slots.acquire(blocking=False)
+        # Who has to wait for others to end gets nothing kept: it would be kept for long.
+        chunk = self._options.chunk_size or DEFAULT_CHUNK
+        window = min(_WINDOW_CHUNKS * chunk, _LARGEST_WINDOW) if free else 0
+        stream = BlobStream(planned, f"plan:{fingerprint}", window)
+        client, repository = self._sent.clients[host], self._repositories[host][0]
+
+        def run() -> UploadResult:
+            if not free:
+                self._slots.acquire()
+            try:
+                if self._stopped:
+                    raise StoppedError
+                return upload_growing(
+                    client,
+                    repository,
+                    stream,
+                    title=planned.title,
+                    sink=self._sink,
+                    mount_from=self._mount_from(host),
+                )
+            finally:
+                self._slots.release()
+
+        upload = _Upload(stream, host, run)
+        upload.failed = self._upload_failed
+        self._uploads.append(upload)
+        start_threads([upload.thread])
+        return upload
+
+    def _stands(self, known: KnownLayer, title: str) -> bool:
+        """Return whether a layer that was packed before stands in every repository."""
+        started = time.monotonic()
+        descriptor = known.descriptor
+        for host, repositories in self._repositories.items():
+            for repository in repositories:
+                client = self._sent.clients[host]
+                try:
+                    size = client.blob_size(repository, descriptor.digest, scopes=(push_scope(repository),))
+                except RegistryError:
+                    return False  # what is wrong there shows again where it can be said better
+                if size != descriptor.size:
+                    return False
+        self._sink(Notice(f"{title}: nothing has changed since it was packed last; it is not read"))
+        seconds = time.monotonic() - started
+        digest = descriptor.digest
+        self._sink(BlobDone(str(digest), title, descriptor.size, "skipped", seconds))
+        for host, repositories in self._repositories.items():
+            self._sent.results.append(UploadResult("skipped", descriptor.size, 0, 0, 0, seconds))
+            self._sent.standing |= {(host, repository, digest) for repository in repositories}
+        return True
+
+    def _upload_failed(self, error: BaseException) -> None:
+        with self._lock:
+            if self._error is None and not self._stopped:
+                self._error = error
+            self._stopped = True
+        # Not with the error itself: it is not the fault of the other uploads' sources.
+        for upload in list(self._uploads):
+            upload.stream.fail(StoppedError())
+
+    def _packing_failed(self, begun: Iterable[_Upload], error: BaseException) -> None:
+        """Stop all uploads; that of a layer which will never be closes its session."""
+        with self._lock:
+            first, self._stopped = self._error, True
+        if first is not None:
+            self._cancel()
+            raise first
+        if isinstance(error, FastociError):
+            for upload in begun:
+                upload.stream.fail(error)
+            _join(begun)
+        self._cancel()
+
+    def _cancel(self) -> None:
+        with self._lock:
+            self._stopped = True
+        for upload in self._uploads:
+            upload.stream.fail(StoppedError())
+        for client in self._sent.clients.values():
+            client.cancel()
+        _join(self._uploads)
+
+
+def _join(uploads: Iterable[_Upload]) -> None:
+    deadline = time.monotonic() + _GRACE
+    for upload in uploads:
+        upload.thread.join(max(0.0, deadline - time.monotonic()))
+
+
+class _Tee:
+    """Several sinks of one blob."""
+
+    def __init__(self, sinks: Sequence[BlobSink]) -> None:
+        self._sinks = sinks
+
+    def write(self, data: bytes | memoryview) -> None:
+        for sink in self._sinks:
+            sink.write(data)
+
+    def commit(self, digest: Digest) -> None:
+        for sink in self._sinks:
+            sink.commit(digest)
