@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.buildplan import BuildPlan, is_tree
 from fastoci.errors import StoreError, UsageError
-from fastoci.events import Event, PushAllowed, Sink, Warned, discard
+from fastoci.events import Sink, Warned, discard
 from fastoci.imageconfig import ConfigOptions, make_config
 from fastoci.layer.options import LayerOptions
-from fastoci.layer.pack import PackedLayer, pack_tree
-from fastoci.layer.tarball import pack_tar
+from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
+from fastoci.layer.tarball import pack_tar, plan_tar
 from fastoci.output import STDOUT, Output, check_outside
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
@@ -38,6 +38,7 @@ from fastoci.tree.source import STDIN, TreeSource
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fastoci.onepass import LayerUploads, Sent
     from fastoci.spec.reference import Reference
 
 __all__ = ["BuildResult", "ConfigOptions", "build"]
@@ -164,16 +165,20 @@ class _Build:
     def run(self, epoch: int | None, stdin: BinaryIO | None, stdout: BinaryIO | None) -> BuildResult:
         with ExitStack() as stack, self._timed("total"):
             with self._timed("check"):
-                self._prove_push()
+                uploads = self._prove_push(stack)
                 self._find_engines()
             targets = self._open_targets(stack, stdout)
             primary = targets[0][1]
             with self._timed("pack"):
-                layers = tuple(self._pack(primary, stdin))
+                layers = tuple(self._pack(primary, stdin, uploads))
             image, config = self._describe(layers, epoch)
             with self._timed("write"):
                 self._write(targets, image)
-            names = self._deliver(primary, image)
+            sent = None
+            if uploads is not None:
+                with self._timed("push"):
+                    sent = uploads.finish()
+            names = self._deliver(primary, image, sent)
         return BuildResult(
             manifest=image.manifest,
             config=config,
@@ -183,15 +188,24 @@ class _Build:
             timings=self._timings,
         )
 
-    def _prove_push(self) -> None:
+    def _prove_push(self, stack: ExitStack) -> LayerUploads | None:
+        """Make sure that every registry would take the image; return what sends it the layers while they are packed."""
         if not self._plan.pushes:
-            return
-        from fastoci.registry.client import RegistryClient
+            return None
+        from fastoci.onepass import LayerUploads
+        from fastoci.push import Mount
 
-        for host in dict.fromkeys(reference.host for reference in self._plan.pushes):
-            with RegistryClient(host, self._upload.options, self._sink) as client:
-                for repository in dict.fromkeys(r.repository for r in self._plan.pushes if r.host == host):
-                    client.check_push(repository)
+        mount = None if self._upload.mount_from is None else Mount.parse(self._upload.mount_from)
+        uploads = stack.enter_context(
+            LayerUploads(
+                self._plan.pushes,
+                self._upload.options,
+                lambda host: None if mount is None else mount.at(host),
+                self._sink,
+            )
+        )
+        uploads.prove()
+        return uploads
 
     def _find_engines(self) -> None:
         """Fill in which engines are meant, so that one that is missing ends the work before it begins."""
@@ -228,9 +242,14 @@ class _Build:
         check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=_TMPDIR_HINT)
         return LayoutTarget(os.path.join(stack.enter_context(_temporary_directory(base)), "image"), stack)
 
-    def _pack(self, target: Target, stdin: BinaryIO | None) -> Iterator[PackedLayer]:
+    def _pack(self, target: Target, stdin: BinaryIO | None, uploads: LayerUploads | None) -> Iterator[PackedLayer]:
         done: list[PackedLayer] = []
         for source in self._plan.sources:
+            if uploads is not None:
+                packed = self._pack_and_send(source, target, stdin, uploads, done)
+                done.append(packed)
+                yield packed
+                continue
             with target.blob() as blob:
                 if is_tree(source):
                     packed = pack_tree(source, self._policy, self._layer, blob, self._sink, done)
@@ -240,6 +259,29 @@ class _Build:
                     packed = pack_tar(source, self._layer, blob, self._sink, stream)
             done.append(packed)
             yield packed
+
+    def _pack_and_send(
+        self,
+        source: TreeSource,
+        target: Target,
+        stdin: BinaryIO | None,
+        uploads: LayerUploads,
+        done: Sequence[PackedLayer],
+    ) -> PackedLayer:
+        """Pack a layer that goes to registries meanwhile, and to disk only where somebody wants it there."""
+        if is_tree(source):
+            planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, done))
+        else:
+            stream = stdin or sys.stdin.buffer if source.path == STDIN else None
+            planned = uploads.open(plan_tar(source, self._layer, self._sink, stream))
+        if any(output.kind != "registry" for output in self._plan.outputs):
+            with target.blob() as blob:
+                packed = uploads.pack(planned, blob)
+        else:
+            packed = uploads.pack(planned, None)
+        if is_tree(source):
+            self._warn_of_owner(source, packed)
+        return packed
 
     def _warn_of_owner(self, source: TreeSource, packed: PackedLayer) -> None:
         """Warn of a tree that belongs to whoever made it, which is seldom who it shall belong to in a container."""
@@ -278,13 +320,13 @@ class _Build:
         named = [r for r in self._plan.references if output is None or output.tag in {None, r.tag}]
         return [str(reference) for reference in named] or [(output and output.tag) or DEFAULT_TAG]
 
-    def _deliver(self, primary: Target, image: NewImage) -> list[str]:
+    def _deliver(self, primary: Target, image: NewImage, sent: Sent | None) -> list[str]:
         """Push and load what is written, and return a line for each destination."""
         names: list[str] = []
         for output in self._plan.outputs:
             if output.kind == "registry":
                 with self._timed("push"):
-                    names += self._push(primary, image, self._plan.pushes_of(output))
+                    names += self._push(primary, image, self._plan.pushes_of(output), sent)
             elif output.kind == "load":
                 with self._timed("load"):
                     names.append(self._load(primary, image, output.name))
@@ -293,23 +335,19 @@ class _Build:
                 names.append(str(ImageName(output.kind, str(output.path), tag, image.manifest.digest)))
         return names
 
-    def _push(self, primary: Target, image: NewImage, references: Sequence[Reference]) -> list[str]:
+    def _push(self, primary: Target, image: NewImage, references: Sequence[Reference], sent: Sent | None) -> list[str]:
         from fastoci.push import push
 
         pushed = push(
             _name_of(primary, image),
             [str(reference) for reference in references],
             self._upload.options,
-            self._after_check,
+            self._sink,
             by_digest=self._upload.by_digest,
             mount_from=self._upload.mount_from,
+            sent=sent,
         )
         return [one.name for one in pushed]
-
-    def _after_check(self, event: Event) -> None:
-        # That it is allowed was proven and told before anything was read.
-        if not isinstance(event, PushAllowed):
-            self._sink(event)
 
     def _load(self, primary: Target, image: NewImage, engine: str | None) -> str:
         from fastoci.load import load

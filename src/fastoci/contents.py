@@ -13,7 +13,7 @@ from fastoci.spec.index import Index
 from fastoci.spec.manifest import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from fastoci.image import ImageSource
     from fastoci.spec.descriptor import Descriptor
@@ -42,8 +42,13 @@ class Contents:
     platform: Platform | None
 
     @classmethod
-    def collect(cls, source: ImageSource, descriptor: Descriptor) -> Contents:
+    def collect(cls, source: ImageSource, descriptor: Descriptor, *, elsewhere: Container[Digest] = ()) -> Contents:
         """Read the documents of an image, and make sure that every blob they name is there.
+
+        Args:
+            source: Where the image is.
+            descriptor: Of its manifest or index.
+            elsewhere: Blobs that need not be there.
 
         Raises:
             ImageNotFoundError: A document or blob is not there.
@@ -60,8 +65,9 @@ class Contents:
             if len(manifests) + len(blobs) > _MOST:
                 raise InvalidImageError(f"{source.name} is too large", cause=f"it has over {_MOST:,} blobs")
         for blob, _ in blobs.values():
-            # Says what is wrong with it, if something is.
-            source.open_blob(blob).close()
+            if blob.digest not in elsewhere:
+                # Says what is wrong with it, if something is.
+                source.open_blob(blob).close()
         # The largest begins first, so that none is left to travel alone at the end.
         ordered = sorted(blobs.values(), key=lambda item: -item[0].size)
         return cls(tuple(ordered), tuple(manifests.values()), _platform(source, descriptor))

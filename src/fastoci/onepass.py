@@ -64,18 +64,24 @@ class Sent:
 class _Upload:
     """One layer on its way to one registry, in a thread."""
 
-    def __init__(self, stream: BlobStream, host: str, run: Callable[[], UploadResult]) -> None:
+    def __init__(
+        self,
+        stream: BlobStream,
+        host: str,
+        run: Callable[[], UploadResult],
+        failed: Callable[[BaseException], None],
+    ) -> None:
         self.stream = stream
         self.host = host
         self.result: UploadResult | None = None
         self.thread = threading.Thread(target=self._run, args=(run,), name=f"fastoci-upload-{host}", daemon=True)
-        self.failed: Callable[[BaseException], None] = lambda error: None
+        self._failed = failed
 
     def _run(self, run: Callable[[], UploadResult]) -> None:
         try:
             self.result = run()
         except BaseException as error:  # raised in the thread that packs, or waits
-            self.failed(error)
+            self._failed(error)
         else:
             # What is still packed is for its digest alone.
             self.stream.close()
@@ -220,8 +226,7 @@ class LayerUploads:
             finally:
                 self._slots.release()
 
-        upload = _Upload(stream, host, run)
-        upload.failed = self._upload_failed
+        upload = _Upload(stream, host, run, self._upload_failed)
         self._uploads.append(upload)
         start_threads([upload.thread])
         return upload

@@ -20,19 +20,20 @@ from fastoci.image import StoredImage, open_image, select_manifest
 from fastoci.parallel import StoppedError, run_all
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.options import RegistryOptions
-from fastoci.registry.upload import UploadResult, upload_blob
+from fastoci.registry.upload import BlobSource, UploadResult, upload_blob
 from fastoci.spec.annotations import IMAGE_NAME, REF_NAME
 from fastoci.spec.reference import DOCKER_HUB, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from fastoci.onepass import Sent
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
     from fastoci.spec.platform import Platform
 
-__all__ = ["PushedImage", "push"]
+__all__ = ["Mount", "PushedImage", "push"]
 
 _TRANSPORT = "docker://"
 
@@ -64,6 +65,7 @@ def push(
     by_digest: bool = False,
     platform: Platform | None = None,
     mount_from: str | None = None,
+    sent: Sent | None = None,
 ) -> list[PushedImage]:
     """Push an image from a layout or archive.
 
@@ -75,6 +77,7 @@ def push(
         by_digest: Whether the image gets no tag.
         platform: Which member of an index; None is the whole index with all its members.
         mount_from: A repository, at the same registry unless it names its host, that may have blobs of this image.
+        sent: What a build has sent already, by connections that were allowed to push; None is nothing.
 
     Returns:
         What stands now, one for each reference, in order.
@@ -88,7 +91,7 @@ def push(
     """
     options = options or RegistryOptions()
     wanted = [_destination(text) for text in references]
-    mounts = None if mount_from is None else _Mount.parse(mount_from)
+    mounts = None if mount_from is None else Mount.parse(mount_from)
     with open_image(image, options, sink) as source:
         if not isinstance(source, StoredImage):
             raise UsageError(
@@ -100,27 +103,30 @@ def push(
         wanted = wanted or _own_names(source, found)
         descriptor = found if platform is None else select_manifest(source, found, platform)
         destinations = [_checked(reference, descriptor, by_digest=by_digest) for reference in wanted]
-        contents = Contents.collect(source, descriptor)
-        with _Push(source, contents, destinations, options, mounts, sink) as work:
+        elsewhere = () if sent is None else {digest for _, digest in sent.sources} | {one[2] for one in sent.standing}
+        contents = Contents.collect(source, descriptor, elsewhere=elsewhere)
+        with _Push(source, contents, destinations, options, mounts, sink, sent) as work:
             work.run()
     return [PushedImage(reference, descriptor.digest) for reference in destinations]
 
 
 @dataclass(frozen=True, slots=True)
-class _Mount:
+class Mount:
     """Where blobs may be mounted from: a repository, at one host or at any."""
 
     host: str | None
     repository: str
 
     @classmethod
-    def parse(cls, text: str) -> _Mount:
+    def parse(cls, text: str) -> Mount:
+        """Return what `--mount-from` says."""
         reference = Reference.parse(text.removeprefix(_TRANSPORT), default_tag=None)
         if reference.explicit_host:
             return cls(reference.host, reference.repository)
         return cls(None, text)
 
     def at(self, host: str) -> str | None:
+        """Return the repository to mount from at a host, None where none is meant."""
         return self.repository if self.host in (None, host) else None
 
 
@@ -186,8 +192,9 @@ class _Push:
         contents: Contents,
         destinations: Sequence[Reference],
         options: RegistryOptions,
-        mounts: _Mount | None,
+        mounts: Mount | None,
         sink: Sink,
+        sent: Sent | None,
     ) -> None:
         self._source = source
         self._contents = contents
@@ -195,6 +202,7 @@ class _Push:
         self._options = options
         self._mounts = mounts
         self._sink = sink
+        self._sent = sent
         self._stack = ExitStack()
         self._stop = threading.Event()
         self._clients: dict[str, RegistryClient] = {}
@@ -203,7 +211,9 @@ class _Push:
     def __enter__(self) -> Self:
         with self._stack as stack:
             for reference in self._destinations:
-                if reference.host not in self._clients:
+                if self._sent is not None and reference.host in self._sent.clients:
+                    self._clients[reference.host] = self._sent.clients[reference.host]
+                elif reference.host not in self._clients:
                     client = RegistryClient(reference.host, self._options, self._sink)
                     self._clients[reference.host] = stack.enter_context(client)
                 repositories = self._repositories.setdefault(reference.host, [])
@@ -216,9 +226,13 @@ class _Push:
         self._stack.close()
 
     def run(self) -> None:
-        for client, repository in self._places():
-            client.check_push(repository)
+        if self._sent is None:
+            for client, repository in self._places():
+                client.check_push(repository)
         results = self._send_blobs()
+        if self._sent is not None:
+            results = [*self._sent.results, *results]
+            self._sent.results = []  # told once, to however many places the image goes
         *listed, image = self._contents.manifests
         for client, repository in self._places():
             for descriptor in listed:
@@ -258,13 +272,21 @@ class _Push:
     def _send(self, client: RegistryClient, descriptor: Descriptor, title: str) -> Iterator[UploadResult]:
         """Have a blob stand in each repository at one host: what the first has, the others mount from it."""
         mount_from = None if self._mounts is None else self._mounts.at(client.host)
-        with self._source.open_blob(descriptor) as stream:
-            blob = _Blob(stream, descriptor, self._source.name, self._stop)
+        standing = set() if self._sent is None else self._sent.standing
+        with ExitStack() as stack:
+            blob: BlobSource | None = None
             for repository in self._repositories[client.host]:
-                yield upload_blob(
-                    client, repository, descriptor, blob, title=title, sink=self._sink, mount_from=mount_from
-                )
+                if (client.host, repository, descriptor.digest) not in standing:
+                    blob = blob or self._open(client.host, descriptor, stack)
+                    yield upload_blob(
+                        client, repository, descriptor, blob, title=title, sink=self._sink, mount_from=mount_from
+                    )
                 mount_from = repository
+
+    def _open(self, host: str, descriptor: Descriptor, stack: ExitStack) -> BlobSource:
+        if self._sent is not None and (made := self._sent.sources.get((host, descriptor.digest))) is not None:
+            return made
+        return _Blob(stack.enter_context(self._source.open_blob(descriptor)), descriptor, self._source.name, self._stop)
 
     def _put(self, client: RegistryClient, repository: str, name: str, descriptor: Descriptor) -> None:
         data = self._source.read_manifest(descriptor)
