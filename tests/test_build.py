@@ -468,7 +468,6 @@ def test_plain_progress(tree, capfd):
         (["rootfs", "--threads", "0"], "invalid value for '-T'", "--help"),
         (["rootfs", "--load=rkt"], "no such engine: 'rkt'", "docker, podman, containerd"),
         ([], "missing argument", "--help"),
-        (["rootfs", "--from", "x"], "no such option: --from", "--help"),
     ],
 )
 def test_wrong_usage(tree, capfd, arguments, error, hint):

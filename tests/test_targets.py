@@ -21,7 +21,7 @@ SIZES = [0, 1, 511, 512, 513, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20]
 def source_of(*blobs):
     """Return descriptors, and something that gives the blobs they describe."""
     held = {Descriptor.of("application/x", blob).digest: blob for blob in blobs}
-    source = SimpleNamespace(open_blob=lambda descriptor: io.BytesIO(held[descriptor.digest]))
+    source = SimpleNamespace(open_verified=lambda descriptor: io.BytesIO(held[descriptor.digest]))
     return [Descriptor.of("application/x", blob) for blob in blobs], source
 
 
@@ -67,7 +67,7 @@ def test_blobs_arrive_whole(tmp_path, monkeypatch, kind):
 @pytest.mark.parametrize("given", [b"", b"short", b"longer than it should be"])
 def test_a_blob_of_another_size_is_no_archive(tmp_path, given):
     (descriptor,), _ = source_of(b"as it should")
-    source = SimpleNamespace(open_blob=lambda descriptor: io.BytesIO(given))
+    source = SimpleNamespace(open_verified=lambda descriptor: io.BytesIO(given))
     with pytest.raises(InvalidImageError, match="has not the size"), ExitStack() as stack:
         copy_layers(source, ArchiveTarget(str(tmp_path / "out.tar"), stack), [descriptor])
     assert os.listdir(tmp_path) == []

@@ -18,8 +18,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.buildplan import BuildPlan, is_tree
+from fastoci.composed import ComposedImage
 from fastoci.errors import StoreError, UsageError
 from fastoci.events import Sink, Warned, discard
+from fastoci.image import ImageSource, StoredImage
 from fastoci.imageconfig import ConfigOptions, make_config
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
@@ -38,6 +40,7 @@ from fastoci.tree.source import STDIN, TreeSource
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fastoci.base import BaseImage
     from fastoci.onepass import LayerUploads, Sent
     from fastoci.spec.reference import Reference
 
@@ -87,6 +90,7 @@ def build(
     layer: LayerOptions | None = None,
     registry: RegistryOptions | None = None,
     source_date_epoch: int | None = None,
+    base: str | ImageName | None = None,
     by_digest: bool = False,
     mount_from: str | None = None,
     stdin: BinaryIO | None = None,
@@ -106,6 +110,7 @@ def build(
         layer: How layers are made.
         registry: How registries are reached.
         source_date_epoch: Seconds since 1970: the time of creation, and the limit of modification times. None: neither.
+        base: The image beneath, of any transport; None starts from nothing.
         by_digest: Whether what is pushed gets no tag.
         mount_from: A repository at the registry that may have some of the blobs.
         stdin: Where `-` is read from; None is this process's stdin.
@@ -130,7 +135,7 @@ def build(
     plan.check(policy)
     upload = _Upload(registry or RegistryOptions(), by_digest, mount_from)
     work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), upload, sink)
-    return work.run(source_date_epoch, stdin, stdout)
+    return work.run(source_date_epoch, base, stdin, stdout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +166,17 @@ class _Build:
         self._upload = upload
         self._sink = sink
         self._timings: dict[str, float] = {}
+        self._base: BaseImage | None = None
 
-    def run(self, epoch: int | None, stdin: BinaryIO | None, stdout: BinaryIO | None) -> BuildResult:
+    def run(
+        self, epoch: int | None, base: str | ImageName | None, stdin: BinaryIO | None, stdout: BinaryIO | None
+    ) -> BuildResult:
         with ExitStack() as stack, self._timed("total"):
             with self._timed("check"):
                 uploads = self._prove_push(stack)
                 self._find_engines()
+                if base is not None:
+                    self._base = self._open_base(base, stack)
             targets = self._open_targets(stack, stdout)
             primary = targets[0][1]
             with self._timed("pack"):
@@ -207,6 +217,12 @@ class _Build:
         uploads.prove()
         return uploads
 
+    def _open_base(self, image: str | ImageName, stack: ExitStack) -> BaseImage:
+        from fastoci.base import open_base
+
+        hosts = {reference.host for reference in self._plan.pushes}
+        return open_base(image, self._config.platform, self._upload.options, self._sink, stack, login_hosts=hosts)
+
     def _find_engines(self) -> None:
         """Fill in which engines are meant, so that one that is missing ends the work before it begins."""
         for number, output in enumerate(self._plan.outputs):
@@ -243,22 +259,26 @@ class _Build:
         return LayoutTarget(os.path.join(stack.enter_context(_temporary_directory(base)), "image"), stack)
 
     def _pack(self, target: Target, stdin: BinaryIO | None, uploads: LayerUploads | None) -> Iterator[PackedLayer]:
-        done: list[PackedLayer] = []
+        # The layers below, the base's first: a destination's ancestors are as these have them.
+        below = list(self._base.packed) if self._base is not None else []
         for source in self._plan.sources:
-            if uploads is not None:
-                packed = self._pack_and_send(source, target, stdin, uploads, done)
-                done.append(packed)
-                yield packed
-                continue
-            with target.blob() as blob:
-                if is_tree(source):
-                    packed = pack_tree(source, self._policy, self._layer, blob, self._sink, done)
-                    self._warn_of_owner(source, packed)
-                else:
-                    stream = stdin or sys.stdin.buffer if source.path == STDIN else None
-                    packed = pack_tar(source, self._layer, blob, self._sink, stream)
-            done.append(packed)
+            if uploads is None:
+                packed = self._pack_to_disk(source, target, stdin, below)
+            else:
+                packed = self._pack_and_send(source, target, stdin, uploads, below)
+            if is_tree(source):
+                self._warn_of_owner(source, packed)
+            below.append(packed)
             yield packed
+
+    def _pack_to_disk(
+        self, source: TreeSource, target: Target, stdin: BinaryIO | None, below: Sequence[PackedLayer]
+    ) -> PackedLayer:
+        with target.blob() as blob:
+            if is_tree(source):
+                return pack_tree(source, self._policy, self._layer, blob, self._sink, below)
+            stream = stdin or sys.stdin.buffer if source.path == STDIN else None
+            return pack_tar(source, self._layer, blob, self._sink, stream)
 
     def _pack_and_send(
         self,
@@ -266,22 +286,18 @@ class _Build:
         target: Target,
         stdin: BinaryIO | None,
         uploads: LayerUploads,
-        done: Sequence[PackedLayer],
+        below: Sequence[PackedLayer],
     ) -> PackedLayer:
         """Pack a layer that goes to registries meanwhile, and to disk only where somebody wants it there."""
         if is_tree(source):
-            planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, done))
+            planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, below))
         else:
             stream = stdin or sys.stdin.buffer if source.path == STDIN else None
             planned = uploads.open(plan_tar(source, self._layer, self._sink, stream))
         if any(output.kind != "registry" for output in self._plan.outputs):
             with target.blob() as blob:
-                packed = uploads.pack(planned, blob)
-        else:
-            packed = uploads.pack(planned, None)
-        if is_tree(source):
-            self._warn_of_owner(source, packed)
-        return packed
+                return uploads.pack(planned, blob)
+        return uploads.pack(planned, None)
 
     def _warn_of_owner(self, source: TreeSource, packed: PackedLayer) -> None:
         """Warn of a tree that belongs to whoever made it, which is seldom who it shall belong to in a container."""
@@ -298,20 +314,30 @@ class _Build:
 
     def _describe(self, layers: Sequence[PackedLayer], epoch: int | None) -> tuple[NewImage, Descriptor]:
         """Return the image's documents and the descriptor of its config."""
-        config = make_config(self._config, self._plan.sources, layers, epoch)
+        base = self._base
+        config = make_config(self._config, self._plan.sources, layers, epoch, None if base is None else base.config)
         config_data = config.to_bytes()
         config_descriptor = Descriptor.of(mediatypes.OCI_CONFIG, config_data)
         descriptors = tuple(layer.descriptor for layer in layers)
-        annotations = dict(self._config.annotations) or None
-        data = Manifest(config=config_descriptor, layers=descriptors, annotations=annotations).to_bytes()
+        annotations = dict(self._config.annotations)
+        if base is not None:
+            descriptors = (*base.layers, *descriptors)
+            annotations = base.annotations | annotations
+        data = Manifest(config=config_descriptor, layers=descriptors, annotations=annotations or None).to_bytes()
         manifest = replace(Descriptor.of(mediatypes.OCI_MANIFEST, data), platform=config.platform)
         return NewImage(manifest, descriptors, ((config_descriptor, config_data), (manifest, data))), config_descriptor
 
     def _write(self, targets: Sequence[tuple[Output | None, Target]], image: NewImage) -> None:
         primary = targets[0][1]
+        layers = list(image.layers)
+        if self._base is not None:
+            beneath = [layer for layer in self._base.layers if self._base.is_here(layer)]
+            layers = beneath + layers[len(self._base.layers) :]
+            if any(output.kind != "registry" for output in self._plan.outputs):
+                copy_layers(self._base.source, primary, beneath)
         # What can fail comes first, so that the image appears everywhere or nowhere.
         for _, target in targets[1:]:
-            copy_layers(_layout(primary).layout, target, image.layers)
+            copy_layers(StoredImage.of(_layout(primary).layout), target, layers)
         for output, target in targets:
             target.finish(image, self._names_in(output))
 
@@ -336,11 +362,17 @@ class _Build:
         return names
 
     def _push(self, primary: Target, image: NewImage, references: Sequence[Reference], sent: Sent | None) -> list[str]:
-        from fastoci.push import push
+        from fastoci.push import deliver
 
-        pushed = push(
-            _name_of(primary, image),
-            [str(reference) for reference in references],
+        own = StoredImage.of(_layout(primary).layout)
+        parts: dict[Digest, ImageSource] = dict.fromkeys((layer.digest for layer in image.layers), own)
+        if self._base is not None:
+            parts |= dict.fromkeys((layer.digest for layer in self._base.layers), self._base.source)
+        documents = {descriptor.digest: data for descriptor, data in image.documents}
+        pushed = deliver(
+            ComposedImage(own.name, image.manifest, documents, parts),
+            image.manifest,
+            references,
             self._upload.options,
             self._sink,
             by_digest=self._upload.by_digest,

@@ -45,6 +45,8 @@ class Contents:
     def collect(cls, source: ImageSource, descriptor: Descriptor, *, elsewhere: Container[Digest] = ()) -> Contents:
         """Read the documents of an image, and make sure that every blob they name is there.
 
+        What is at a registry is not asked for: to find out costs a request a blob, and whoever reads it finds out.
+
         Args:
             source: Where the image is.
             descriptor: Of its manifest or index.
@@ -65,7 +67,7 @@ class Contents:
             if len(manifests) + len(blobs) > _MOST:
                 raise InvalidImageError(f"{source.name} is too large", cause=f"it has over {_MOST:,} blobs")
         for blob, _ in blobs.values():
-            if blob.digest not in elsewhere:
+            if blob.digest not in elsewhere and source.origin(blob.digest) is None:
                 # Says what is wrong with it, if something is.
                 source.open_blob(blob).close()
         # The largest begins first, so that none is left to travel alone at the end.

@@ -22,6 +22,7 @@ __all__ = [
     "LayerProgress",
     "LayerScanned",
     "Notice",
+    "PullSummary",
     "PushAllowed",
     "PushSummary",
     "Resumed",
@@ -77,19 +78,20 @@ class PushAllowed:
 class BlobProgress:
     """Of the `total` bytes of a blob `done` are on their way or there. `title` is what to call it on screen.
 
-    After a fault `done` falls back to what the registry has acknowledged. Where the blob is still being made, `digest`
-    is another word that stands for it, and `total` grows.
+    After a fault `done` falls back to what the registry has acknowledged. `pulling` says that it comes from there.
+    Where the blob is still being made, `digest` is another word that stands for it, and `total` grows.
     """
 
     digest: str
     title: str
     done: int
     total: int
+    pulling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BlobDone:
-    """A blob stands at the registry: pushed now, there already (`skipped`), or mounted from another repository.
+    """A blob stands where it shall: pushed or pulled now, there already (`skipped`), or mounted from a repository.
 
     Its progress was told under `key`, which is another word than its digest where that was not known from the start;
     None is the digest.
@@ -98,19 +100,23 @@ class BlobDone:
     digest: str
     title: str
     size: int
-    how: Literal["pushed", "skipped", "mounted"]
+    how: Literal["pushed", "pulled", "skipped", "mounted"]
     seconds: float
     key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Something passing went wrong with `title`, and it goes on: `reason` says what, `resumed_at` from which byte."""
+    """Something passing went wrong with `title`, and it goes on: `reason` says what, `resumed_at` from which byte.
+
+    `pulling` says that the bytes come from the registry, and that it is we who hold those before.
+    """
 
     title: str
     reason: str
     wait: float
     resumed_at: int | None = None
+    pulling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,15 @@ class PushSummary:
     mounted: int
     resumed: int
     repeated: int
+
+
+@dataclass(frozen=True, slots=True)
+class PullSummary:
+    """What a pull cost, in bytes: fetched now, not fetched because it stood, and left by an earlier run."""
+
+    fetched: int
+    skipped: int
+    resumed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +194,7 @@ Event = (
     | Resumed
     | Tagged
     | PushSummary
+    | PullSummary
     | ImageLoaded
     | Warned
     | Notice

@@ -21,6 +21,7 @@ from fastoci.spec.platform import Platform
 from fastoci.spec.reference import Reference
 from fastoci.store.archive_reader import Archive
 from fastoci.store.layout import Layout
+from fastoci.store.verified import open_verified
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
+    from fastoci.store.verified import Hasher
 
 __all__ = [
     "ImageSource",
@@ -42,6 +44,7 @@ __all__ = [
 
 _NESTING = 4  # indexes within indexes; one within another is what is seen
 
+_KEPT = 16 << 20  # bytes of documents from a registry that are not asked for again
 _OCI_LAYOUT = "oci-layout"
 _TAR_MAGIC = (257, b"ustar")  # POSIX pax, "ustar Interchange Format"
 # What compresses a tar: an archive in it is refused, with a word on how to unpack it, and not looked for at a registry.
@@ -79,8 +82,25 @@ class ImageSource(Protocol):
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
         """Return a stream of a blob. Whether it has its digest is for the reader to find out."""
 
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+        """Return a stream of a blob from an offset on, which raises at its end where the bytes have not its digest.
+
+        Args:
+            descriptor: The blob's.
+            offset: The first byte that is wanted.
+            hasher: What has taken the bytes before it. None where that is 0; with another offset it means that the
+                digest is somebody else's to check.
+
+        Raises:
+            InvalidImageError: Its digest's algorithm is not known here; or, while it is read, its bytes are wrong.
+            BlobMismatchError: The same of a blob at a registry.
+        """
+
     def has_blob(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether a blob is there, and of that size where one is given; it is not read."""
+
+    def origin(self, digest: Digest) -> Reference | None:
+        """Return the repository at a registry that a blob comes from, None where it comes from no registry."""
 
     def cancel(self) -> None:
         """Have whoever waits for a registry, in any thread, wait no longer; nothing can be read after it."""
@@ -95,7 +115,13 @@ class ImageSource(Protocol):
     ) -> None: ...
 
 
-class _Source:
+class Source:
+    """What image sources have in common: a context manager that closes, and nothing to cancel."""
+
+    def origin(self, digest: Digest) -> Reference | None:  # noqa: ARG002 - others have more than one place for blobs
+        """A disk is no registry."""
+        return None
+
     def cancel(self) -> None:
         """Nobody waits long for a disk."""
 
@@ -111,7 +137,7 @@ class _Source:
         self.close()
 
 
-class StoredImage(_Source):
+class StoredImage(Source):
     """An image in a layout or an archive.
 
     Args:
@@ -122,6 +148,11 @@ class StoredImage(_Source):
     def __init__(self, store: Layout | Archive, image: ImageName) -> None:
         self.store = store
         self.image = image
+
+    @classmethod
+    def of(cls, layout: Layout) -> Self:
+        """Return what a layout holds, whichever image of it."""
+        return cls(layout, ImageName("oci", layout.path))
 
     @property
     def name(self) -> str:
@@ -159,6 +190,10 @@ class StoredImage(_Source):
         """Return a stream of a blob; it can seek."""
         return self.store.open_blob(descriptor)
 
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+        """Return a stream of a blob from an offset on; the end of one of wrong bytes is an error."""
+        return open_verified(self.store.open_blob(descriptor), descriptor, self.path, offset, hasher)
+
     def has_blob(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether a blob is there, and of that size where one is given."""
         return self.store.has_blob(digest, size)
@@ -169,7 +204,7 @@ class StoredImage(_Source):
             self.store.close()
 
 
-class RegistryImage(_Source):
+class RegistryImage(Source):
     """An image at a registry.
 
     Args:
@@ -181,6 +216,7 @@ class RegistryImage(_Source):
         self.client = client
         self.reference = reference
         self._found: tuple[Descriptor, bytes] | None = None
+        self._documents: dict[Digest, bytes] = {}
 
     @property
     def name(self) -> str:
@@ -203,6 +239,9 @@ class RegistryImage(_Source):
         """Return the bytes of a manifest or index."""
         if self._found is not None and self._found[0].digest == descriptor.digest:
             return self._found[1]
+        # Whoever copies an index reads its members twice: to see what belongs to them, and to write them.
+        if (known := self._documents.get(descriptor.digest)) is not None:
+            return known
         found, data = self.client.get_manifest(self.reference.repository, str(descriptor.digest))
         if found.size != descriptor.size:
             raise InvalidImageError(
@@ -210,6 +249,8 @@ class RegistryImage(_Source):
                 cause=f"{found.size:,} bytes; its descriptor says {descriptor.size:,}",
                 digest=str(descriptor.digest),
             )
+        if sum(map(len, self._documents.values())) + len(data) <= _KEPT:
+            self._documents[descriptor.digest] = data
         return data
 
     def read_blob(self, descriptor: Descriptor) -> bytes:
@@ -227,10 +268,18 @@ class RegistryImage(_Source):
         """Return a stream of a blob, which raises at its end where the bytes have not its digest."""
         return self.client.open_blob(self.reference.repository, descriptor)
 
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+        """Return a stream of a blob from an offset on; the end of one of wrong bytes is an error."""
+        return self.client.open_blob(self.reference.repository, descriptor, offset=offset, hasher=hasher)
+
     def has_blob(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether a blob is there, and of that size where one is given."""
         found = self.client.blob_size(self.reference.repository, digest)
         return found is not None and size in (None, found)
+
+    def origin(self, digest: Digest) -> Reference | None:  # noqa: ARG002 - all of an image's blobs are in its repository
+        """Return the repository."""
+        return self.reference
 
     def cancel(self) -> None:
         """Have whoever waits for the registry wait no longer."""

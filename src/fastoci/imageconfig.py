@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,10 @@ from fastoci.spec.platform import Platform
 
 if TYPE_CHECKING:
     from fastoci.layer.pack import PackedLayer
+    from fastoci.spec.digest import Digest
     from fastoci.tree.source import TreeSource
 
-__all__ = ["ConfigOptions", "format_time", "make_config"]
+__all__ = ["ConfigOptions", "format_time", "inherited", "make_config", "override"]
 
 _FIRST_SECOND = -62135596800  # 0001-01-01T00:00:00Z
 _LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z
@@ -27,17 +28,26 @@ _SIGNALS = frozenset(
     | {"PROF", "WINCH", "IO", "POLL", "PWR", "SYS", "RTMIN", "RTMAX"}
 )
 _SIGNAL_LIMIT = 64
+# Fields of docker's configs, and of `config` within them, that speak of the container in which an image was built.
+_OF_A_CONTAINER = frozenset(
+    {"container", "container_config", "docker_version", "id", "parent", "throwaway", "Size"}
+    | {"Hostname", "Domainname", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"}
+    | {"Image", "MacAddress", "NetworkDisabled", "OnBuild"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigOptions:
-    """What an image says of itself. None leaves a field out of the config; an empty value sets it to nothing.
+    """What an image says of itself.
+
+    None leaves a field as the base image has it, or out of the config where there is no base; an empty value sets it
+    to nothing. Variables, labels, ports and volumes are added to the base's.
 
     Args:
         env: Variables by name, in order.
-        entrypoint: The words that a container starts with.
+        entrypoint: The words that a container starts with. Without `cmd` beside it, it clears the base's.
         cmd: The words after these, where `docker run` names no others.
-        workdir: The directory it starts in; a relative one is beneath `/`.
+        workdir: The directory it starts in; a relative one is beneath the base's, or `/`.
         user: `USER[:GROUP]`, names or numbers, as the image's own passwd file knows them.
         expose: Ports as `80/tcp`.
         volumes: Absolute paths.
@@ -46,7 +56,7 @@ class ConfigOptions:
         stop_signal: As `SIGTERM`, or a number.
         author: Who is responsible.
         created: Seconds since 1970; None is `source_date_epoch`, else the newest modification time packed.
-        platform: None is this host's.
+        platform: None is the base's, or this host's.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
@@ -96,38 +106,101 @@ def _is_signal(text: str) -> bool:
 
 
 def make_config(
-    options: ConfigOptions, sources: Sequence[TreeSource], layers: Sequence[PackedLayer], source_date_epoch: int | None
+    options: ConfigOptions,
+    sources: Sequence[TreeSource],
+    layers: Sequence[PackedLayer],
+    source_date_epoch: int | None,
+    base: ImageConfig | None = None,
 ) -> ImageConfig:
     """Return the config of an image made of these layers, each with one entry of history.
 
-    It depends on the trees, the options and nothing else: not on where the trees stood, nor on their names.
+    It depends on the base, the trees, the options and nothing else: not on where the trees stood, nor on their names.
 
     Args:
         options: What the caller decided.
         sources: What each layer was made of.
-        layers: The layers, lowest first.
+        layers: The layers above the base, lowest first.
         source_date_epoch: Seconds since 1970; None where there is none.
+        base: The config of the image beneath, as `inherited` has it; None starts from nothing.
     """
     created = format_time(_created(options, layers, source_date_epoch))
-    return ImageConfig(
-        created=created,
-        author=options.author,
-        platform=options.platform or Platform.host(),
-        env=tuple(f"{name}={value}" for name, value in options.env.items()),
-        entrypoint=_words(options.entrypoint),
-        cmd=_words(options.cmd),
-        working_dir=None if options.workdir is None else _absolute(options.workdir),
-        user=options.user,
-        exposed_ports=tuple(options.expose),
-        volumes=tuple(options.volumes),
-        labels=dict(options.labels),
-        stop_signal=options.stop_signal,
-        diff_ids=tuple(layer.diff_id for layer in layers),
-        history=tuple(
-            History(created=created, created_by=f"COPY . {source.dest} # fastoci", comment="fastoci")
-            for source in sources
-        ),
+    history = tuple(
+        History(created=created, created_by=f"COPY . {source.dest} # fastoci", comment="fastoci") for source in sources
     )
+    return override(
+        base or ImageConfig(Platform.host()),
+        options,
+        created=created,
+        diff_ids=tuple(layer.diff_id for layer in layers),
+        history=history,
+    )
+
+
+def override(
+    base: ImageConfig,
+    options: ConfigOptions,
+    *,
+    created: str | None,
+    diff_ids: Sequence[Digest] = (),
+    history: Sequence[History] = (),
+) -> ImageConfig:
+    """Return a config with what the options say in place of what it said, and with more layers.
+
+    Args:
+        base: The config as it was.
+        options: What the caller decided.
+        created: When the new one was made.
+        diff_ids: Of the layers above the base's.
+        history: Of the same, and of steps that made none.
+    """
+    cmd = base.cmd if options.entrypoint is None else None
+    return replace(
+        base,
+        created=created,
+        author=base.author if options.author is None else options.author,
+        platform=_platform(base.platform, options.platform),
+        env=_environment(base.env, options.env),
+        entrypoint=base.entrypoint if options.entrypoint is None else _words(options.entrypoint),
+        cmd=cmd if options.cmd is None else _words(options.cmd),
+        working_dir=base.working_dir if options.workdir is None else _absolute(base.working_dir, options.workdir),
+        user=base.user if options.user is None else options.user,
+        exposed_ports=tuple(dict.fromkeys((*base.exposed_ports, *options.expose))),
+        volumes=tuple(dict.fromkeys((*base.volumes, *options.volumes))),
+        labels={**base.labels, **options.labels},
+        stop_signal=base.stop_signal if options.stop_signal is None else options.stop_signal,
+        diff_ids=(*base.diff_ids, *diff_ids),
+        history=(*base.history, *history),
+    )
+
+
+def inherited(base: ImageConfig) -> ImageConfig:
+    """Return what an image inherits from the one beneath it.
+
+    What docker wrote of the container that it built the base in is left behind, and so are triggers (`ONBUILD`), as
+    docker leaves them behind once they were run. Where the base says nothing of how its layers came to be, blank steps
+    stand for them, so that history and layers still belong together (config.md, "history").
+    """
+    history = base.history
+    if sum(not step.empty_layer for step in history) != len(base.diff_ids):
+        history = tuple(History(created=base.created) for _ in base.diff_ids)
+    return replace(
+        base,
+        history=history,
+        extra={name: value for name, value in base.extra.items() if name not in _OF_A_CONTAINER},
+        config_extra={name: value for name, value in base.config_extra.items() if name not in _OF_A_CONTAINER},
+    )
+
+
+def _platform(base: Platform, wanted: Platform | None) -> Platform:
+    """Return the base's own word for a platform where that is what is wanted: it may say more (os.version)."""
+    return base if wanted is None or wanted.matches(base) else wanted
+
+
+def _environment(base: Sequence[str], changes: Mapping[str, str]) -> tuple[str, ...]:
+    """Return variables with changes to them; what is changed keeps its place, as in docker."""
+    merged = {entry.partition("=")[0]: entry for entry in base}
+    merged |= {name: f"{name}={value}" for name, value in changes.items()}
+    return tuple(merged.values())
 
 
 def _created(options: ConfigOptions, layers: Sequence[PackedLayer], source_date_epoch: int | None) -> int:
@@ -148,5 +221,5 @@ def _words(words: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if words is None else tuple(words)
 
 
-def _absolute(path: str) -> str:
-    return "/" + posixpath.normpath("/" + path).lstrip("/")
+def _absolute(base: str | None, path: str) -> str:
+    return "/" + posixpath.normpath(posixpath.join("/", base or "/", path)).lstrip("/")

@@ -7,6 +7,7 @@ under its names. What is interrupted leaves blobs behind and no name that means 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from fastoci.contents import Contents
-from fastoci.errors import BlobMismatchError, StoreError, UsageError
+from fastoci.errors import BlobMismatchError, FastociError, StoreError, UsageError
 from fastoci.events import PushSummary, Sink, Tagged, discard
 from fastoci.image import StoredImage, open_image, select_manifest
 from fastoci.parallel import StoppedError, run_all
@@ -27,13 +28,14 @@ from fastoci.spec.reference import DOCKER_HUB, Reference
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from fastoci.image import ImageSource
     from fastoci.onepass import Sent
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
     from fastoci.spec.platform import Platform
 
-__all__ = ["Mount", "PushedImage", "push"]
+__all__ = ["Mount", "PushedImage", "deliver", "destination", "push"]
 
 _TRANSPORT = "docker://"
 
@@ -65,7 +67,6 @@ def push(
     by_digest: bool = False,
     platform: Platform | None = None,
     mount_from: str | None = None,
-    sent: Sent | None = None,
 ) -> list[PushedImage]:
     """Push an image from a layout or archive.
 
@@ -77,7 +78,6 @@ def push(
         by_digest: Whether the image gets no tag.
         platform: Which member of an index; None is the whole index with all its members.
         mount_from: A repository, at the same registry unless it names its host, that may have blobs of this image.
-        sent: What a build has sent already, by connections that were allowed to push; None is nothing.
 
     Returns:
         What stands now, one for each reference, in order.
@@ -90,8 +90,7 @@ def push(
         RegistryError: A registry could not be reached, or did not take the image.
     """
     options = options or RegistryOptions()
-    wanted = [_destination(text) for text in references]
-    mounts = None if mount_from is None else Mount.parse(mount_from)
+    wanted = [destination(text) for text in references]
     with open_image(image, options, sink) as source:
         if not isinstance(source, StoredImage):
             raise UsageError(
@@ -102,11 +101,43 @@ def push(
         found = source.resolve()
         wanted = wanted or _own_names(source, found)
         descriptor = found if platform is None else select_manifest(source, found, platform)
-        destinations = [_checked(reference, descriptor, by_digest=by_digest) for reference in wanted]
-        elsewhere = () if sent is None else {digest for _, digest in sent.sources} | {one[2] for one in sent.standing}
-        contents = Contents.collect(source, descriptor, elsewhere=elsewhere)
-        with _Push(source, contents, destinations, options, mounts, sink, sent) as work:
-            work.run()
+        return deliver(source, descriptor, wanted, options, sink, by_digest=by_digest, mount_from=mount_from)
+
+
+def deliver(
+    source: ImageSource,
+    descriptor: Descriptor,
+    references: Sequence[Reference],
+    options: RegistryOptions,
+    sink: Sink = discard,
+    *,
+    by_digest: bool = False,
+    mount_from: str | None = None,
+    sent: Sent | None = None,
+) -> list[PushedImage]:
+    """Have an image that can be read stand at registries; what comes from a registry passes through memory alone.
+
+    A blob that comes from another repository of the same registry is mounted from there.
+
+    Args:
+        source: Where to read it.
+        descriptor: Of its manifest or index there.
+        references: Where to.
+        options: See `push`.
+        sink: See `push`.
+        by_digest: See `push`.
+        mount_from: See `push`.
+        sent: What a build has sent already, by connections that were allowed to push; None is nothing.
+
+    Raises:
+        FastociError: See `push`.
+    """
+    mounts = None if mount_from is None else Mount.parse(mount_from)
+    destinations = [_checked(reference, descriptor, by_digest=by_digest) for reference in references]
+    elsewhere = () if sent is None else {digest for _, digest in sent.sources} | {one[2] for one in sent.standing}
+    contents = Contents.collect(source, descriptor, elsewhere=elsewhere)
+    with _Push(source, contents, destinations, options, mounts, sink, sent) as work:
+        work.run()
     return [PushedImage(reference, descriptor.digest) for reference in destinations]
 
 
@@ -130,7 +161,12 @@ class Mount:
         return self.repository if self.host in (None, host) else None
 
 
-def _destination(text: str) -> Reference:
+def destination(text: str) -> Reference:
+    """Return the reference of a push.
+
+    Raises:
+        UsageError: It is none, or does not spell the host out.
+    """
     reference = Reference.parse(text.removeprefix(_TRANSPORT))
     if not reference.explicit_host:
         raise UsageError(
@@ -188,7 +224,7 @@ class _Push:
 
     def __init__(
         self,
-        source: StoredImage,
+        source: ImageSource,
         contents: Contents,
         destinations: Sequence[Reference],
         options: RegistryOptions,
@@ -272,6 +308,9 @@ class _Push:
     def _send(self, client: RegistryClient, descriptor: Descriptor, title: str) -> Iterator[UploadResult]:
         """Have a blob stand in each repository at one host: what the first has, the others mount from it."""
         mount_from = None if self._mounts is None else self._mounts.at(client.host)
+        origin = self._source.origin(descriptor.digest)
+        if origin is not None and origin.host == client.host:
+            mount_from = origin.repository
         standing = set() if self._sent is None else self._sent.standing
         with ExitStack() as stack:
             blob: BlobSource | None = None
@@ -286,7 +325,7 @@ class _Push:
     def _open(self, host: str, descriptor: Descriptor, stack: ExitStack) -> BlobSource:
         if self._sent is not None and (made := self._sent.sources.get((host, descriptor.digest))) is not None:
             return made
-        return _Blob(stack.enter_context(self._source.open_blob(descriptor)), descriptor, self._source.name, self._stop)
+        return stack.enter_context(contextlib.closing(_Blob(self._source, descriptor, self._stop)))
 
     def _put(self, client: RegistryClient, repository: str, name: str, descriptor: Descriptor) -> None:
         data = self._source.read_manifest(descriptor)
@@ -300,17 +339,23 @@ class _Push:
     def _cancel(self) -> None:
         for client in self._clients.values():
             client.cancel()
+        self._source.cancel()
 
 
 class _Blob:
-    """A stored blob, as an upload reads it. It ends the upload when the whole push is to stop."""
+    """A blob of the source, as an upload reads it. It ends the upload when the whole push is to stop.
 
-    def __init__(self, stream: BinaryIO, descriptor: Descriptor, name: str, stop: threading.Event) -> None:
-        self._stream = stream
-        self._name = name
+    It is opened when it is first read: what stands already, or can be mounted, is never asked for.
+    """
+
+    def __init__(self, source: ImageSource, descriptor: Descriptor, stop: threading.Event) -> None:
+        self._source = source
+        self._name = source.name
         self._descriptor = descriptor
         self._stop = stop
-        self._identity = _identity(stream)
+        self._stream: BinaryIO | None = None
+        self._position = 0
+        self._identity: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -319,18 +364,45 @@ class _Blob:
     def read_at(self, offset: int, size: int) -> bytes:
         if self._stop.is_set():
             raise StoppedError
-        if _identity(self._stream) != self._identity:
-            raise self._changed("its file was written to")
         try:
-            if self._stream.tell() != offset:
-                self._stream.seek(offset)
-            data = self._stream.read(size)
+            data = self._at(offset).read(size)
+        except FastociError:
+            raise
         except OSError as error:
             name = f"the blob {self._descriptor.digest} of {self._name}"
             raise StoreError(f"cannot read {name}", path=self._name, cause=error.strerror, errno=error.errno) from error
         if not data:
             raise self._changed(f"it ends at {offset:,} of {self.size:,} bytes")
+        self._position += len(data)
         return data
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def _at(self, offset: int) -> BinaryIO:
+        """Return the stream at an offset: one that can seek, or a new one that begins there."""
+        stream = self._stream
+        if stream is not None and offset != self._position and not stream.seekable():
+            stream.close()
+            stream = None
+        if stream is None:
+            stream = self._stream = self._open(offset)
+            self._identity = _identity(stream)
+        elif _identity(stream) != self._identity:
+            raise self._changed("its file was written to")
+        if offset != self._position:
+            stream.seek(offset)
+            self._position = offset
+        return stream
+
+    def _open(self, offset: int) -> BinaryIO:
+        if self._source.origin(self._descriptor.digest) is None:
+            self._position = 0
+            return self._source.open_blob(self._descriptor)
+        # From a registry; where it begins later, whoever takes it compares the digest of the whole.
+        self._position = offset
+        return self._source.open_verified(self._descriptor, offset)
 
     def _changed(self, cause: str) -> BlobMismatchError:
         return BlobMismatchError(f"the blob {self._descriptor.digest} changed while it was sent", cause=cause)

@@ -38,8 +38,8 @@ class NewImage:
 class BlobReader(Protocol):
     """Something that has blobs: a layout, an archive, a registry."""
 
-    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
-        """Return a blob's bytes."""
+    def open_verified(self, descriptor: Descriptor) -> BinaryIO:
+        """Return a blob's bytes; the end of a stream of wrong ones is an error."""
 
 
 class Target(Protocol):
@@ -47,6 +47,9 @@ class Target(Protocol):
 
     def blob(self) -> BlobWriter:
         """Return a writer for one layer; one at a time."""
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Return whether a layer is there."""
 
     def copy(self, descriptor: Descriptor, source: BinaryIO) -> None:
         """Copy a layer that exists elsewhere."""
@@ -74,6 +77,10 @@ class LayoutTarget:
     def blob(self) -> BlobWriter:
         """Return a writer for one layer."""
         return self.layout.blob_writer()
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Return whether a layer is there."""
+        return self.layout.has_blob(descriptor.digest, descriptor.size)
 
     def copy(self, descriptor: Descriptor, source: BinaryIO) -> None:
         """Copy a layer that exists elsewhere."""
@@ -107,6 +114,10 @@ class ArchiveTarget:
         """Return a writer for one layer."""
         return self._writer.blob_writer()
 
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Return whether a layer is there."""
+        return self._writer.has_blob(descriptor.digest, descriptor.size)
+
     def copy(self, descriptor: Descriptor, source: BinaryIO) -> None:
         """Copy a layer that exists elsewhere."""
         self._writer.copy_blob(descriptor, source)
@@ -128,5 +139,7 @@ def copy_layers(source: BlobReader, target: Target, layers: Sequence[Descriptor]
         layers: Which.
     """
     for descriptor in layers:
-        with source.open_blob(descriptor) as blob:
+        if target.has_blob(descriptor):
+            continue
+        with source.open_verified(descriptor) as blob:
             target.copy(descriptor, blob)

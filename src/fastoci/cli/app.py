@@ -23,6 +23,8 @@ __all__ = ["COMMANDS", "run"]
 COMMANDS = {
     "build": "Make an image of directory trees or tar files, one layer each.",
     "push": "Push an image on disk to registries.",
+    "pull": "Pull an image from a registry into a layout or an archive.",
+    "copy": "Copy an image between registries, layouts and archives.",
     "inspect": "Show what an image is: platform, config, and layers with sizes and digests.",
     "validate": "Check every digest, size, diff_id, media type and reference of an image.",
     "login": "Store credentials for a registry where docker and podman find them.",

@@ -78,7 +78,8 @@ class ConfigFlags:
         ),
     ] = None
     platform: Annotated[
-        str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="What it runs on.  [default: this host's]")
+        str | None,
+        typer.Option(metavar="OS/ARCH[/VARIANT]", help="What it runs on.  [default: the base's, else this host's]"),
     ] = None
 
     def options(self, warn: Callable[[str, str], None]) -> "ConfigOptions":
@@ -185,6 +186,14 @@ def run(
         list[str], typer.Argument(metavar="SRC[:/DEST]...", help="Directories and tar archives; - is a tar on stdin.")
     ],
     *,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="IMAGE",
+            help="The image beneath: a reference, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE.  [scratch]",
+        ),
+    ] = None,
     destination: DestinationFlags,
     config: ConfigFlags,
     tree: TreeFlags,
@@ -220,6 +229,7 @@ def run(
             layer=layer,
             registry=reached,
             source_date_epoch=epoch,
+            base=None if base == "scratch" else base,
             by_digest=destination.by_digest,
             mount_from=destination.mount_from,
             sink=console.sink,

@@ -14,7 +14,7 @@ from fastoci.errors import UsageError
 if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
 
-__all__ = ["OutputFlags", "RegistryFlags", "UploadFlags", "parse_size"]
+__all__ = ["OutputFlags", "RegistryFlags", "UploadFlags", "parse_credentials", "parse_size", "refuse_json_on_stdout"]
 
 _SIZE = re.compile(r"([0-9]{1,15}) ?(?:([kmg])i?|)b?", re.IGNORECASE)
 _UNITS = {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -67,7 +67,7 @@ class RegistryFlags:
     def _values(self) -> dict[str, Any]:
         values: dict[str, Any] = {
             "authfile": self.authfile,
-            "credentials": self._credentials(),
+            "credentials": None if self.creds is None else parse_credentials(self.creds, "--creds"),
             "tls_verify": self.tls_verify,
             "plain_http": self.plain_http,
             "cert_dir": self.cert_dir,
@@ -75,21 +75,6 @@ class RegistryFlags:
         # What was not said is the registry client's to decide.
         values |= {name: value for name in ("jobs", "retry") if (value := getattr(self, name)) is not None}
         return values
-
-    def _credentials(self) -> tuple[str, str] | None:
-        if self.creds is None:
-            return None
-        user, colon, password = self.creds.partition(":")
-        if not colon:
-            import getpass
-
-            try:
-                password = getpass.getpass(f"Password for {user}: ")
-            except (EOFError, OSError) as error:
-                raise UsageError("--creds names no password, and there is no terminal to ask on") from error
-        if not user:
-            raise UsageError("--creds names no user", hint="--creds USER:PASS")
-        return user, password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +89,44 @@ class UploadFlags(RegistryFlags):
     ] = None
 
     def _values(self) -> dict[str, Any]:
-
         values = super()._values()
         values["upload"] = self.upload
         if self.chunk_size is not None:
             values["chunk_size"] = parse_size(self.chunk_size, "--chunk-size")
         return values
+
+
+def parse_credentials(text: str, option: str) -> tuple[str, str]:
+    """Return user and password; the password is asked for on the terminal where the text has none.
+
+    Args:
+        text: `USER[:PASSWORD]`.
+        option: Where it was written, for the error.
+
+    Raises:
+        UsageError: It names no user, or no password and there is no terminal.
+    """
+    user, colon, password = text.partition(":")
+    if not colon:
+        import getpass
+
+        try:
+            password = getpass.getpass(f"Password for {user}: ")
+        except (EOFError, OSError) as error:
+            raise UsageError(f"{option} names no password, and there is no terminal to ask on") from error
+    if not user:
+        raise UsageError(f"{option} names no user", hint=f"{option} USER:PASS")
+    return user, password
+
+
+def refuse_json_on_stdout(output: OutputFlags, *, on_stdout: bool) -> None:
+    """Refuse `--json` beside an archive on stdout.
+
+    Raises:
+        UsageError: Both are asked for.
+    """
+    if on_stdout and output.json:
+        raise UsageError("stdout is for one: the archive of -, or the document of --json", hint="name a file")
 
 
 def parse_size(text: str, option: str) -> int:

@@ -22,6 +22,7 @@ from fastoci.events import (
     LayerProgress,
     LayerScanned,
     Notice,
+    PullSummary,
     PushAllowed,
     PushSummary,
     Resumed,
@@ -176,12 +177,14 @@ class PlainProgress:
                 return f"packed {layer}: {format_size(tar_size)} → {format_size(size)}, {digest}"
             case PushAllowed(repository):
                 return f"{repository}: push allowed"
-            case BlobProgress(title=title, total=total):
-                return f"pushing {title}: {format_size(total)}" if is_new else None
+            case BlobProgress(title=title, total=total, pulling=pulling):
+                return f"{'pulling' if pulling else 'pushing'} {title}: {format_size(total)}" if is_new else None
             case BlobDone(digest, title, how=how):
                 return f"{how} {digest} ({title})"
             case Retry(reason=reason, wait=wait, resumed_at=None):
                 return f"retry: {reason}" + (f"; again in {wait:.1f}s" if wait else "")
+            case Retry(reason=reason, resumed_at=int(offset), pulling=True):
+                return f"retry: {reason}; going on at {format_size(offset)}"
             case Retry(reason=reason, resumed_at=int(offset)):
                 return f"retry: {reason}; the registry holds {format_size(offset)}, going on"
             case Resumed(title, offset, total):
@@ -189,7 +192,7 @@ class PlainProgress:
                 return f"resumed {title} at {format_size(offset)}{of_all}"
             case Tagged(name):
                 return f"tagged {name}"
-            case PushSummary():
+            case PushSummary() | PullSummary():
                 return f"total: {describe_summary(event)}"
             case ImageLoaded(engine, name):
                 return f"loaded {name} into {engine}"
@@ -207,8 +210,13 @@ class PlainProgress:
         write_stderr(f"{self._clock() - self._started:4.1f}s {printable(text)}")
 
 
-def describe_summary(summary: PushSummary) -> str:
-    """Return what a push cost in one line."""
+def describe_summary(summary: PushSummary | PullSummary) -> str:
+    """Return what a push or a pull cost in one line."""
+    if isinstance(summary, PullSummary):
+        return (
+            f"fetched {format_size(summary.fetched)}, skipped {format_size(summary.skipped)}, "
+            f"resumed {format_size(summary.resumed)}"
+        )
     mounted = f", mounted {format_size(summary.mounted)}" if summary.mounted else ""
     return (
         f"sent {format_size(summary.sent)}, skipped {format_size(summary.skipped)}{mounted}, "

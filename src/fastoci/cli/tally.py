@@ -30,6 +30,7 @@ class Tally:
         self._layers: dict[str, tuple[int, int, int]] = {}
         self._blobs: dict[str, tuple[int, int]] = {}
         self._samples: deque[tuple[float, int]] = deque()
+        self._verb = "sent"
 
     def add(self, event: Event) -> bool:
         """Take one event; return whether it is the first progress of its layer or blob."""
@@ -42,14 +43,15 @@ class Tally:
                 return is_new
             case LayerPacked(layer, tar_size=tar_size, size=size):
                 self._layers[layer] = tar_size, tar_size, size
-            case BlobProgress(digest, done=done, total=total):
+            case BlobProgress(digest, done=done, total=total, pulling=pulling):
+                self._verb = "fetched" if pulling else "sent"
                 is_new = digest not in self._blobs
                 self._blobs[digest] = done, total
                 self._sample()
                 return is_new
             case BlobDone(digest, size=size, how=how, key=key):
                 digest = key or digest
-                if digest in self._blobs or how == "pushed":
+                if digest in self._blobs or how in {"pushed", "pulled"}:
                     self._blobs[digest] = size, size
                     self._sample()
         return False
@@ -70,7 +72,7 @@ class Tally:
     def _sent(self) -> str:
         done, total = map(sum, zip(*self._blobs.values(), strict=True))
         rate = self._rate()
-        parts = [f"sent {format_position(done, total)}"]
+        parts = [f"{self._verb} {format_position(done, total)}"]
         if rate > 0:
             parts.append(format_rate(rate))
             if done < total:

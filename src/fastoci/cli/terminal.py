@@ -24,6 +24,7 @@ from fastoci.events import (
     LayerProgress,
     LayerScanned,
     Notice,
+    PullSummary,
     PushAllowed,
     PushSummary,
     Resumed,
@@ -99,13 +100,15 @@ class TerminalProgress:
         match event:
             case LayerProgress(layer, done, total, written):
                 self._move(("packing", layer), layer, done, total, f"{format_size(done)} → {format_size(written)}")
-            case BlobProgress(digest, title, done, total):
-                self._move(("pushing", digest), title, done, total, format_position(done, total))
+            case BlobProgress(digest, title, done, total, pulling):
+                verb = "pulling" if pulling else "pushing"
+                self._move((verb, digest), title, done, total, format_position(done, total))
             case LayerPacked(layer):
                 self._finish(("packing", layer))
                 sizes = f"{format_size(event.tar_size)} → {format_size(event.size)}"
                 self._done("packed", layer, f"{'━' * _BAR_WIDTH} {sizes}", event.seconds)
             case BlobDone(digest, title):
+                self._finish(("pulling", event.key or digest))
                 self._finish(("pushing", event.key or digest))
                 self._done(event.how, title, _blob_figures(event), event.seconds)
             case Warned(message, hint):
@@ -131,7 +134,7 @@ class TerminalProgress:
             case Tagged(name, platform=platform):
                 text = name if platform is None else f"{name}  {platform}"
                 self._done("tagged", text, "", self._clock() - self._started)
-            case PushSummary():
+            case PushSummary() | PullSummary():
                 self._done("total", describe_summary(event), "", None)
             case ImageLoaded(engine, name):
                 self._done("loaded", f"{name}  into {engine}", "", self._clock() - self._started)
@@ -194,6 +197,6 @@ class _Figures(ProgressColumn):
 
 
 def _blob_figures(event: BlobDone) -> str:
-    if event.how != "pushed" or event.seconds <= 0:
+    if event.how not in {"pushed", "pulled"} or event.seconds <= 0:
         return format_size(event.size)
     return f"{format_size(event.size)}  {format_rate(event.size / event.seconds)}"

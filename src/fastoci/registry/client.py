@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from fastoci.registry.download import Hasher
     from fastoci.registry.response import Response
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
@@ -204,7 +205,9 @@ class RegistryClient:
             return None
         raise self.refused(response, f"cannot see whether {self.host}/{repository} has {digest}", scopes)
 
-    def open_blob(self, repository: str, descriptor: Descriptor) -> BinaryIO:
+    def open_blob(
+        self, repository: str, descriptor: Descriptor, *, offset: int = 0, hasher: Hasher | None = None
+    ) -> BinaryIO:
         """Return a stream of a blob. Broken connections are mended where they broke.
 
         Its last bytes are handed out only after size and digest were found right: a read that fails with
@@ -213,13 +216,15 @@ class RegistryClient:
         Args:
             repository: The path at this registry.
             descriptor: The blob's; its digest must be sha256 or sha512.
+            offset: The first byte that is wanted.
+            hasher: What has taken the bytes before it; without one, and with an offset, the digest is not checked.
 
         Raises:
             ManifestNotFoundError: The registry does not have it.
             BlobMismatchError: It has another size.
             RegistryError: The registry cannot be reached, or does not give it.
         """
-        return io.BufferedReader(BlobReader(self, repository, descriptor), 1 << 20)
+        return io.BufferedReader(BlobReader(self, repository, descriptor, offset, hasher), 1 << 20)
 
     def get_manifest(self, repository: str, reference: str) -> tuple[Descriptor, bytes]:
         """Return a manifest or an index, its digest verified.

@@ -1,16 +1,20 @@
-"""A blob as a stream: verified, bounded, and mended where its connection breaks."""
+"""A blob as a stream: verified, bounded, and mended where its connection breaks.
+
+What is still wanted is asked for as a range. A server that answers a range with the whole is skipped forward through,
+and so is one that answers with a range that was not asked for: that one is asked for the whole from then on.
+"""
 
 from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fastoci.errors import BlobMismatchError, ManifestNotFoundError, RegistryError
 from fastoci.events import Retry
 from fastoci.registry.auth import pull_scope
 from fastoci.registry.faults import Fault, TransportError
-from fastoci.registry.patience import OutOfPatienceError, Patience
+from fastoci.registry.patience import OutOfPatienceError, Patience, retry_after
 from fastoci.registry.refusals import cause_of, unreachable
 
 if TYPE_CHECKING:
@@ -20,35 +24,58 @@ if TYPE_CHECKING:
     from fastoci.registry.response import Response
     from fastoci.spec.descriptor import Descriptor
 
-__all__ = ["BlobReader"]
+__all__ = ["BlobReader", "Hasher"]
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/(?:[0-9]{1,19}|\*)")
 _PIECE = 1 << 20
 
 
+class Hasher(Protocol):
+    """What `hashlib` makes."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take the next bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest of all that was taken."""
+
+
 class BlobReader(io.RawIOBase):
-    """A blob, read from its start to its end once. The registry's URL is asked anew each time, for redirects expire.
+    """A blob, read to its end once. The registry's URL is asked anew each time, for redirects expire.
 
     Args:
         client: The registry's.
         repository: The path at the registry.
         descriptor: The blob's.
+        offset: The first byte that is wanted.
+        hasher: What has taken the bytes before `offset`. None where that is 0; with another offset it means that the
+            digest is somebody else's to check.
 
     Raises:
         RegistryError: The blob is not there, cannot be had, or has another size.
     """
 
-    def __init__(self, client: RegistryClient, repository: str, descriptor: Descriptor) -> None:
+    def __init__(
+        self,
+        client: RegistryClient,
+        repository: str,
+        descriptor: Descriptor,
+        offset: int = 0,
+        hasher: Hasher | None = None,
+    ) -> None:
         super().__init__()
         self._client = client
         self._repository = repository
         self._digest = descriptor.digest
         self._size = descriptor.size
-        self._hasher = descriptor.digest.hasher()
+        self._hasher = descriptor.digest.hasher() if hasher is None and offset == 0 else hasher
         self._patience = Patience(client.pacer, client.options.retry)
-        self._offset = 0
-        self._response: Response | None = self._open()
-        if self._size == 0:
+        self._offset = offset
+        self._ranges = True
+        self._asked: float | None = None  # seconds that the registry asks to wait
+        # A range is asked for when it is read: what is wrong with it is handled there.
+        self._response: Response | None = None if offset else self._open()
+        if offset == self._size:
             self._verify(self._response)
 
     def readable(self) -> bool:
@@ -72,7 +99,8 @@ class BlobReader(io.RawIOBase):
                 self._failed(error)
                 continue
             view[: len(data)] = data
-            self._hasher.update(data)
+            if self._hasher is not None:
+                self._hasher.update(data)
             self._offset += len(data)
             self._patience.progress()
             if self._offset == self._size:
@@ -107,12 +135,18 @@ class BlobReader(io.RawIOBase):
             found = _CONTENT_RANGE.match(response.header("Content-Range") or "")
             if found is None or int(found[1]) != self._offset:
                 response.drop()
+                self._ranges = False
                 raise TransportError(Fault.GARBLED, "a range that was not asked for", known=True)
         elif response.status == 200:
             self._skip(response)
         else:
             response.close()
-            if response.status in {408, 416, 429} or response.status >= 500:
+            if response.status == 416:
+                self._ranges = False
+            self._asked = retry_after(response.header("Retry-After"), self._client.pacer.wall())
+            # Another host's no is that of a signed URL, which may have run out; the registry gives a new one.
+            expired = response.status in {400, 403} and response.url.origin != self._client.origin
+            if expired or response.status in {408, 416, 429} or response.status >= 500:
                 raise TransportError(Fault.RESET, f"going on is answered with {response.status}")
             raise self._refused(response)
         return response
@@ -127,7 +161,7 @@ class BlobReader(io.RawIOBase):
                 raise
 
     def _request(self) -> Response:
-        headers = {"Range": f"bytes={self._offset}-"} if self._offset else None
+        headers = {"Range": f"bytes={self._offset}-"} if self._offset and self._ranges else None
         path = f"/v2/{self._repository}/blobs/{self._digest}"
         return self._client.exchange("GET", path, (pull_scope(self._repository),), headers=headers)
 
@@ -138,8 +172,8 @@ class BlobReader(io.RawIOBase):
         if not error.passing:
             raise failure from error
         try:
-            wait = self._patience.failed(str(error))
-            self._client.sink(Retry(self._name(), str(error), wait, self._offset))
+            wait, self._asked = self._patience.failed(str(error), self._asked), None
+            self._client.sink(Retry(self._name(), str(error), wait, self._offset, pulling=True))
             self._client.pacer.wait(wait)
         except OutOfPatienceError as end:
             failure.cause = f"{failure.cause}; {end.failures} failures without progress"
@@ -147,16 +181,17 @@ class BlobReader(io.RawIOBase):
         except TransportError as end:
             raise unreachable(self._client.host, end, f"cannot read {self._name()}") from end
 
-    def _verify(self, response: Response) -> None:
+    def _verify(self, response: Response | None) -> None:
         """Hold what came against the descriptor, before the last of it is handed out."""
-        try:
-            longer = response.read(1)
-        except TransportError:
-            longer = b""  # broken after the last byte that was wanted
-        self._drop() if longer else response.close()
-        if longer:
-            raise self._mismatch(f"it goes on after the {self._size} bytes that were said")
-        if self._hasher.hexdigest() != self._digest.hex:
+        if response is not None:
+            try:
+                longer = response.read(1)
+            except TransportError:
+                longer = b""  # broken after the last byte that was wanted
+            self._drop() if longer else response.close()
+            if longer:
+                raise self._mismatch(f"it goes on after the {self._size} bytes that were said")
+        if self._hasher is not None and self._hasher.hexdigest() != self._digest.hex:
             raise self._mismatch(f"its bytes have the digest {self._digest.algorithm}:{self._hasher.hexdigest()}")
 
     def _name(self) -> str:

@@ -51,6 +51,14 @@ _COMPRESSIONS: dict[str, Compression] = {
     DOCKER_LAYER_FOREIGN_GZIP: "gzip",
 }
 
+_OCI_LAYERS = {
+    DOCKER_LAYER_TAR: OCI_LAYER_TAR,
+    DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
+    DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
+    DOCKER_LAYER_FOREIGN_TAR: OCI_LAYER_NONDISTRIBUTABLE_TAR,
+    DOCKER_LAYER_FOREIGN_GZIP: OCI_LAYER_NONDISTRIBUTABLE_GZIP,
+}
+
 LAYERS = frozenset(_COMPRESSIONS)
 """Tar layers, whatever their compression."""
 
@@ -69,3 +77,8 @@ NONDISTRIBUTABLE = frozenset(
 def compression_of(media_type: str) -> Compression | None:
     """Return how a layer of this media type is compressed; None for what is no tar layer."""
     return _COMPRESSIONS.get(media_type)
+
+
+def oci_layer(media_type: str) -> str:
+    """Return OCI's name for a layer of docker's (media-types.md, "Compatibility Matrix"); any other stays."""
+    return _OCI_LAYERS.get(media_type, media_type)

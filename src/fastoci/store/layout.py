@@ -24,6 +24,7 @@ from fastoci.store.blobs import FileBlobWriter, size_of
 from fastoci.store.faults import explain, explained
 from fastoci.store.locks import lock_shared, locked, open_directory, try_lock_alone
 from fastoci.store.naming import find_by_tag, name_manifest
+from fastoci.store.partial import PartialBlob, partial_size
 from fastoci.store.reading import (
     find_by_digest,
     missing_blob,
@@ -240,6 +241,21 @@ class Layout:
             StoreError: The file cannot be made.
         """
         return FileBlobWriter(self._root / _BLOBS, self.path, self._added)
+
+    def partial_writer(self, descriptor: Descriptor) -> PartialBlob | None:
+        """Return a writer that goes on with what an earlier run left of a blob; None where another is at it.
+
+        Raises:
+            StoreError: The file cannot be made.
+        """
+        try:
+            return PartialBlob(self._root, self.path, descriptor.digest, descriptor.size)
+        except BlockingIOError:
+            return None
+
+    def partial_size(self, descriptor: Descriptor) -> int:
+        """Return how many bytes of a blob an earlier run has left."""
+        return partial_size(self._root, descriptor.digest)
 
     def put_blob(self, data: bytes, media_type: str) -> Descriptor:
         """Put a small blob, and return its descriptor.
