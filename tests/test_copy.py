@@ -97,7 +97,7 @@ def test_names_come_along(kit, fastoci, tmp_path):
         "org.opencontainers.image.ref.name": "1",
     }
     assert fastoci("copy", f"oci:{kit}:1", f"oci:{tmp_path}/b:other")[0] == 0
-    assert fastoci("digest", f"oci:{tmp_path}/b:other")[1].strip() in {image["digest"], ""}
+    assert fastoci("digest", f"oci:{tmp_path}/b:other")[1] == f"{image['digest']}\n"
 
 
 def test_a_layout_takes_several(kit, fastoci, tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastoci.cache import CachedImage, open_cache
 from fastoci.errors import InvalidImageError
 from fastoci.events import Notice, Sink, Warned
-from fastoci.image import ImageSource, StoredImage, locate_image, open_image, read_document, select_manifest
+from fastoci.image import ImageSource, StoredImage, open_image, options_for, read_document, select_manifest
 from fastoci.imageconfig import inherited
 from fastoci.layer.pack import PackedLayer
 from fastoci.layerfiles import BaseLayerFiles
@@ -85,7 +85,7 @@ def open_base(
         InvalidImageError: It is not valid, or no image that runs.
         RegistryError: The registry does not give it.
     """
-    source = stack.enter_context(_open(image, options, sink, login_hosts))
+    source = stack.enter_context(open_image(image, options_for(image, options, login_hosts), sink))
     found = source.resolve()
     chosen = select_manifest(source, found, platform)
     manifest = read_document(source, chosen)
@@ -109,14 +109,6 @@ def open_base(
         for layer, diff_id in zip(layers, config.diff_ids, strict=True)
     )
     return BaseImage(source, inherited(config), layers, packed, annotations)
-
-
-def _open(image: str | ImageName, options: RegistryOptions, sink: Sink, login_hosts: Collection[str]) -> ImageSource:
-    located = locate_image(image)
-    if located.transport == "docker" and login_hosts and Reference.parse(located.target).host not in login_hosts:
-        # A password of the command line is for where the image goes, and for no other host.
-        options = replace(options, credentials=None)
-    return open_image(located, options, sink)
 
 
 def _config(source: ImageSource, manifest: Manifest) -> ImageConfig:

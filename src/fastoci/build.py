@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from fastoci.base import BaseImage
     from fastoci.onepass import LayerUploads, Sent
-    from fastoci.spec.reference import Reference
 
 __all__ = ["BuildResult", "ConfigOptions", "build"]
 
@@ -352,7 +351,7 @@ class _Build:
         for output in self._plan.outputs:
             if output.kind == "registry":
                 with self._timed("push"):
-                    names += self._push(primary, image, self._plan.pushes_of(output), sent)
+                    names += self._push(primary, image, output, sent)
             elif output.kind == "load":
                 with self._timed("load"):
                     names.append(self._load(primary, image, output.name))
@@ -361,7 +360,7 @@ class _Build:
                 names.append(str(ImageName(output.kind, str(output.path), tag, image.manifest.digest)))
         return names
 
-    def _push(self, primary: Target, image: NewImage, references: Sequence[Reference], sent: Sent | None) -> list[str]:
+    def _push(self, primary: Target, image: NewImage, output: Output, sent: Sent | None) -> list[str]:
         from fastoci.push import deliver
 
         own = StoredImage.of(_layout(primary).layout)
@@ -372,10 +371,10 @@ class _Build:
         pushed = deliver(
             ComposedImage(own.name, image.manifest, documents, parts),
             image.manifest,
-            references,
+            self._plan.pushes_of(output),
             self._upload.options,
             self._sink,
-            by_digest=self._upload.by_digest,
+            by_digest=self._upload.by_digest or output.by_digest,
             mount_from=self._upload.mount_from,
             sent=sent,
         )

@@ -24,6 +24,7 @@ from fastoci.store.layout import Layout
 from fastoci.store.verified import open_verified
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from types import TracebackType
 
     from fastoci.registry.client import RegistryClient
@@ -38,6 +39,7 @@ __all__ = [
     "StoredImage",
     "locate_image",
     "open_image",
+    "options_for",
     "read_document",
     "select_manifest",
 ]
@@ -339,6 +341,20 @@ def open_image(name: str | ImageName, options: RegistryOptions | None = None, si
     from fastoci.registry.client import RegistryClient  # not at the top: a layout needs no HTTP
 
     return RegistryImage(RegistryClient(reference.host, options, sink), reference)
+
+
+def options_for(image: str | ImageName, options: RegistryOptions, hosts: Collection[str]) -> RegistryOptions:
+    """Return the options for an image that is read besides the one that the options were given for.
+
+    Args:
+        image: Its name.
+        options: As the caller gave them.
+        hosts: What a password of the command line is meant for, which no other host gets to see; none means any.
+    """
+    located = locate_image(image)
+    if located.transport == "docker" and hosts and Reference.parse(located.target).host not in hosts:
+        return replace(options, credentials=None)
+    return options
 
 
 def read_document(source: ImageSource, descriptor: Descriptor) -> Manifest | Index:

@@ -132,6 +132,18 @@ def inspect(
         return Inspection(source.name, descriptor, document, config, tuple(_layers(document, config)))
 
 
+def read_digest(
+    image: str | ImageName,
+    options: RegistryOptions | None = None,
+    *,
+    platform: Platform | None = None,
+    sink: Sink = discard,
+) -> Digest:
+    """Return the digest of an image's manifest, or of its index where no platform is named; see `inspect`."""
+    with open_image(image, options or RegistryOptions(), sink) as source:
+        return _choose(source, platform).digest
+
+
 def read_manifest(
     image: str | ImageName,
     options: RegistryOptions | None = None,

@@ -38,12 +38,14 @@ class Output:
         path: Of the layout or archive, `-` for stdout; None for a registry and an engine.
         tag: The tag that the image gets there; None gives it the tags of the build.
         name: A reference to push to besides the tags of the build; None for none.
+        by_digest: Whether what is pushed gets no tag (buildx's `push-by-digest`).
     """
 
     kind: OutputKind
     path: str | None = None
     tag: str | None = None
     name: str | None = None
+    by_digest: bool = False
 
     @property
     def is_archive(self) -> bool:
@@ -113,10 +115,17 @@ def _from_type(text: str, kind: str, values: dict[str, str]) -> Output:
                 raise UsageError(f"-o {text}: a docker archive is always a tar", hint=_HINT)
             return Output("docker-archive", _dest(text, values)) if "dest" in values else Output("load")
         case "registry":
-            return Output("registry", name=values.pop("name", None))
+            return _registry(text, values)
         case "image" if _boolean(text, values.pop("push", "false")):
-            return Output("registry", name=values.pop("name", None))
+            return _registry(text, values)
     raise UsageError(f"-o {text}: no output of type {kind!r}", hint="type=oci, type=docker or type=registry")
+
+
+def _registry(text: str, values: dict[str, str]) -> Output:
+    # What is said of a pushed image always has its digest (buildx's `name-canonical`).
+    _boolean(text, values.pop("name-canonical", "true"))
+    by_digest = _boolean(text, values.pop("push-by-digest", "false"))
+    return Output("registry", name=values.pop("name", None), by_digest=by_digest)
 
 
 def _boolean(text: str, value: str) -> bool:

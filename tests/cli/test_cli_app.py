@@ -134,7 +134,7 @@ def test_wrong_usage_is_2_in_the_same_form(command, capsys, arguments, message):
 
 @pytest.mark.parametrize("name", app.COMMANDS)
 def test_a_command_is_summed_up_by_its_first_line(name):
-    module = importlib.import_module(f"fastoci.cli.{app._MODULES.get(name, name)}")
+    module = importlib.import_module(f"fastoci.cli.{app.module_of(name)}")
     function = getattr(module, app._FUNCTIONS.get(name, "run"))
     assert inspect.getdoc(function).splitlines()[0] == app.COMMANDS[name]
 
@@ -149,11 +149,23 @@ def test_help_lists_the_commands(capsys, arguments):
 
 @pytest.mark.parametrize("name", app.COMMANDS)
 def test_each_command_has_help(capsys, name):
-    for arguments in ([name, "--help"], ["help", name]):
+    for arguments in ([*name.split(), "--help"], ["help", *name.split()]):
         assert app.run(arguments) == 0
         out, err = capsys.readouterr()
         assert out.startswith(f"Usage: fastoci {name} ")
         assert err == ""
+
+
+def test_a_group_lists_its_commands(capsys):
+    assert app.run(["index", "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert "  index create" in out
+    assert "  push" not in out
+    assert err == ""
+    assert app.run(["index"]) == 2
+    assert "  index create" in capsys.readouterr().err
+    assert app.run(["index", "destroy"]) == 2
+    assert "no such command: index destroy" in capsys.readouterr().err
 
 
 def test_no_command_is_wrong_usage(capsys):

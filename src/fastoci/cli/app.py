@@ -15,16 +15,23 @@ from fastoci.cli.console import print_error, write_stdout
 from fastoci.errors import FastociError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["COMMANDS", "run"]
 
-# Each command's module is `fastoci.cli.<name>`; the summary is the first line of its `run`, which a test compares.
+# Each command's module is `fastoci.cli.<name>`, with `_` for a space; the summary is the first line of its `run`, which
+# a test compares.
 COMMANDS = {
     "build": "Make an image of directory trees or tar files, one layer each.",
     "push": "Push an image on disk to registries.",
     "pull": "Pull an image from a registry into a layout or an archive.",
     "copy": "Copy an image between registries, layouts and archives.",
+    "index create": "Join images that stand already, each for its platform, into an index.",
+    "config set": "Give an image that stands already another config.",
+    "tag": "Give an image more tags, where it stands.",
+    "ls": "List the tags of a repository, or the images of a layout or archive.",
+    "digest": "Show the digest of an image.",
+    "manifest": "Show the manifest of an image, or its index, byte for byte.",
     "inspect": "Show what an image is: platform, config, and layers with sizes and digests.",
     "validate": "Check every digest, size, diff_id, media type and reference of an image.",
     "login": "Store credentials for a registry where docker and podman find them.",
@@ -87,10 +94,20 @@ def _dispatch(arguments: list[str]) -> int:
 
             write_stdout([f"fastoci {__version__}"])
             return 0
-        case ["help", name]:
-            return _dispatch([name, "--help"])
+        case ["help", *names]:
+            return _dispatch([*names, "--help"])
         case [name, *rest] if name in COMMANDS:
             return _run_command(name, rest)
+        case [group, name, *rest] if f"{group} {name}" in COMMANDS:
+            return _run_command(f"{group} {name}", rest)
+        case [group] if _in_group(group):
+            sys.stderr.write(_help(_in_group(group)))
+            return UsageError.exit_code
+        case [group, "-h" | "--help"] if _in_group(group):
+            write_stdout([_help(_in_group(group)).rstrip("\n")])
+            return 0
+        case [group, name, *_] if _in_group(group):
+            raise UsageError(f"no such command: {group} {name}", hint=f"`fastoci {group} --help` lists the commands")
         case [name, *_]:
             raise UsageError(f"no such {'option' if name.startswith('-') else 'command'}: {name}", hint=_hint(name))
     raise AssertionError(arguments)
@@ -102,8 +119,17 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
     allocator.limit_arenas()
     signals.install()
-    module = importlib.import_module(f"fastoci.cli.{_MODULES.get(name, name)}")
+    module = importlib.import_module(f"fastoci.cli.{module_of(name)}")
     return invoke(name, getattr(module, _FUNCTIONS.get(name, "run")), arguments)
+
+
+def module_of(name: str) -> str:
+    """Return the name of a command's module in this package."""
+    return _MODULES.get(name, name.replace(" ", "_"))
+
+
+def _in_group(group: str) -> dict[str, str]:
+    return {name: summary for name, summary in COMMANDS.items() if name.startswith(f"{group} ")}
 
 
 def _hint(name: str) -> str:
@@ -113,15 +139,15 @@ def _hint(name: str) -> str:
     return f"did you mean `fastoci {near[0]}`?" if near else "`fastoci --help` lists the commands"
 
 
-def _help() -> str:
-    width = max(map(len, COMMANDS)) + 2
+def _help(commands: Mapping[str, str] = COMMANDS) -> str:
+    width = max(map(len, commands)) + 2
     lines = [
         "Usage: fastoci [--version] [--help] COMMAND ...",
         "",
         "Turns directory trees into OCI images and delivers them to registries and engines.",
         "",
         "Commands:",
-        *(f"  {name:<{width}}{summary}" for name, summary in COMMANDS.items()),
+        *(f"  {name:<{width}}{summary}" for name, summary in commands.items()),
         "",
         "`fastoci COMMAND --help` tells the options of a command.",
         "",

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from fastoci.cli.progress import Progress
     from fastoci.events import Event
 
-__all__ = ["Console", "ProgressMode", "print_error", "print_warning", "printable", "write_stderr", "write_stdout"]
+__all__ = [
+    "Console",
+    "ProgressMode",
+    "print_error",
+    "print_warning",
+    "printable",
+    "write_document",
+    "write_stderr",
+    "write_stdout",
+]
 
 ProgressMode = Literal["auto", "tty", "plain", "json", "none"]
 
@@ -132,3 +141,13 @@ def write_stdout(lines: Iterable[str]) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def write_document(data: bytes) -> None:
+    """Write a document to stdout: byte for byte, so that it has its digest, unless that is a terminal."""
+    if sys.stdout.isatty():
+        write_stdout([data.decode(errors="surrogateescape")])
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()

@@ -2,11 +2,11 @@
 
 # No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
 
-import sys
 from typing import Annotated
 
 import typer
 
+from fastoci.cli.console import write_document
 from fastoci.cli.options import OutputFlags, RegistryFlags
 
 __all__ = ["run"]
@@ -38,18 +38,6 @@ def run(
         else:
             found = inspect(image, options, platform=wanted, sink=console.sink)
     if raw or config:
-        _write(data)
+        write_document(data)
     else:
         console.result(picture(found), found.to_json())
-
-
-def _write(data: bytes) -> None:
-    """Write a document to stdout: byte for byte, so that it has its digest, unless that is a terminal."""
-    from fastoci.cli.console import write_stdout
-
-    if sys.stdout.isatty():
-        write_stdout([data.decode(errors="surrogateescape")])
-    else:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from fastoci.errors import BlobMismatchError, InvalidImageError, ManifestNotFoundError
 from fastoci.registry.auth import pull_scope, push_scope
+from fastoci.registry.referrers import announce
 from fastoci.registry.refusals import cause_of
 from fastoci.registry.response import Response, TooLongError, parse_object
 from fastoci.spec.canonical import DOCUMENT_LIMIT
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
+from fastoci.spec.index import Index
+from fastoci.spec.manifest import Manifest
 from fastoci.spec.mediatypes import (
     DOCKER_MANIFEST,
     DOCKER_MANIFEST_LIST,
@@ -85,7 +88,18 @@ def put(client: RegistryClient, repository: str, reference: str, media_type: str
         raise BlobMismatchError(
             f"{client.host} took the manifest {name} for another", cause=f"{digest} was sent, {said[:80]} is there"
         )
+    if response.header("OCI-Subject") is None:
+        _announce(client, repository, Descriptor(media_type, digest, len(data)), data)
     return digest
+
+
+def _announce(client: RegistryClient, repository: str, descriptor: Descriptor, data: bytes) -> None:
+    """Keep a subject's list of referrers where the registry keeps none ("Pushing Manifests with Subject")."""
+    if not (parse_object(data) or {}).get("subject"):
+        return
+    kind = Index if descriptor.media_type in INDEXES else Manifest
+    document = kind.from_bytes(data, descriptor.media_type, f"the manifest {descriptor.digest}")
+    announce(client, repository, document, descriptor)
 
 
 def _name(client: RegistryClient, repository: str, reference: str) -> str:

@@ -1,0 +1,40 @@
+"""`fastoci config set`."""
+
+# No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
+
+import os
+from typing import Annotated
+
+import typer
+
+from fastoci.cli import words
+from fastoci.cli.configflags import BuildOutputFlags, ConfigFlags
+from fastoci.cli.options import UploadFlags
+from fastoci.events import Warned
+
+__all__ = ["run"]
+
+
+def run(
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG], or a path.")
+    ],
+    *,
+    tag: Annotated[
+        str | None,
+        typer.Option("-t", "--tag", metavar="TAG", help="The new image's tag.  [default: the old one's, which moves]"),
+    ] = None,
+    config: ConfigFlags,
+    registry: UploadFlags,
+    output: BuildOutputFlags,
+) -> None:
+    """Give an image that stands already another config."""
+    from fastoci.reconfigure import set_config
+
+    options = registry.options()
+    value = os.environ.get("SOURCE_DATE_EPOCH")
+    epoch = words.parse_epoch(value, "SOURCE_DATE_EPOCH") if value else None
+    with output.console() as console:
+        changes = config.options(lambda message, hint: console.sink(Warned(message, hint)))
+        changed = set_config(image, changes, options, tag=tag, source_date_epoch=epoch, sink=console.sink)
+    console.result([changed.name], {"name": changed.name, "digest": str(changed.digest)})

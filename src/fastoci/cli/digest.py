@@ -1,0 +1,32 @@
+"""`fastoci digest`."""
+
+# No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
+
+from typing import Annotated
+
+import typer
+
+from fastoci.cli.options import OutputFlags, RegistryFlags
+
+__all__ = ["run"]
+
+
+def run(
+    image: Annotated[
+        str,
+        typer.Argument(metavar="IMAGE", help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, or a reference."),
+    ],
+    *,
+    platform: Annotated[str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="Which image of an index.")] = None,
+    registry: RegistryFlags,
+    output: OutputFlags,
+) -> None:
+    """Show the digest of an image."""
+    from fastoci.inspect import read_digest
+    from fastoci.spec.platform import Platform
+
+    wanted = None if platform is None else Platform.parse(platform)
+    options = registry.options()
+    with output.console() as console:
+        digest = read_digest(image, options, platform=wanted, sink=console.sink)
+    console.result([str(digest)], {"digest": str(digest)})
