@@ -49,7 +49,8 @@ def test_build_push_pull_run(
 
     podman.forget(name)
     podman("pull", "--tls-verify=false", f"--authfile={reader['DOCKER_CONFIG']}/config.json", name)
-    assert podman.inspect(name)["Digest"] == built.digest
+    # Not "Digest": where storage has another manifest of the same config, from another test, that is told.
+    assert built.line in podman.inspect(name)["RepoDigests"]  # type: ignore[operator]  # the engine's JSON
     greets(podman, name)
 
 
