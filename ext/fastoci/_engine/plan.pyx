@@ -3,7 +3,7 @@
 
 It goes through the entries in the layer's order, close behind the scan: finds hard links, measures every header, and
 cuts the stream into blocks at positions that depend on nothing but the scan. The rule of the cut
-(docs/layer-format.md): before an entry the open block is closed if it is not empty and the entry does not fit, or the
+(docs/architecture.md): before an entry the open block is closed if it is not empty and the entry does not fit, or the
 CRC-32 of the entry's path is 0 modulo 256. The data of an entry that is larger than a block stands in blocks of its
 own. So the same data gives the same blocks in any tree, and a change in one place leaves the blocks elsewhere as they
 were.
