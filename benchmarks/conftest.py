@@ -7,11 +7,22 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
+import peers_images
 import trees
-from records import Records
+from launch import Launch, Usage
+from peers import Peer, Result
+from records import Records, Run, blank, machine
+from table_limit import limit_tables, memory_table
+from table_start import start_table
+from table_tools import cold_table, levels_table, packing_table
+from trees import Tree
 
 RECORDS = pytest.StashKey[Records]()
+_TABLES = (packing_table, levels_table, limit_tables, memory_table, cold_table, start_table)
+
+Pack = Callable[..., Run]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,10 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = list(config.stash[RECORDS].tables())
+    records = config.stash[RECORDS]
+    lines = [line for table in _TABLES for line in blank(table(records))]
+    lines += [f"left out: {what}" for what in records.left_out]
     if lines:
         terminalreporter.section("benchmarks")
-        for line in lines:
+        for line in (machine(), *lines):
             terminalreporter.write_line(line)
 
 
@@ -34,14 +47,21 @@ def records(pytestconfig: pytest.Config) -> Records:
     return pytestconfig.stash[RECORDS]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def daemons() -> Iterator[None]:
+    """Whatever a peer started is stopped at the end."""
+    yield
+    for peer in peers_images.ALL:
+        peer.close()
+
+
 @pytest.fixture(scope="session")
-def tree_of(records: Records) -> Callable[[str], trees.Tree]:
+def tree_of(records: Records) -> Callable[[str], Tree]:
     """Return what makes or finds a tree by its name, once."""
 
-    def get(name: str) -> trees.Tree:
+    def get(name: str) -> Tree:
         if name not in records.trees:
-            make = {"mixed": trees.mixed, "usr": trees.usr}[name]
-            records.trees[name] = make(trees.form())
+            records.trees[name] = trees.tree(name, trees.form())
         return records.trees[name]
 
     return get
@@ -53,3 +73,42 @@ def directory() -> Iterator[str]:
     path = tempfile.mkdtemp(prefix="run-", dir=trees.cache_directory())
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def pack(directory: str, benchmark: BenchmarkFixture) -> Pack:
+    """Return what runs a tool once on a warm tree, with nothing left to be written back to the disk."""
+
+    def run(tool: Peer, tree: Tree, cpus: int | None = None, before: Callable[[], None] | None = None) -> Run:
+        tool.prepare(tree, directory)
+        try:
+            with Launch(tool.command(tree, directory), directory, cpus=cpus) as launch:
+                (before or warm(tree))()
+                # pytest-benchmark leaves `pedantic` without annotations.
+                benchmark.pedantic(launch.run, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
+                usage: Usage = launch.usage
+            result: Result = tool.result(directory)
+        finally:
+            tool.finish(directory)
+        assert result.size > 0
+        benchmark.group = tree.name
+        benchmark.extra_info.update(
+            tool=tool.name,
+            tree_bytes=tree.size,
+            tree_entries=tree.entries,
+            wall=usage.wall,
+            cpu=usage.cpu,
+            peak_rss=usage.memory,
+            bytes_out=result.size,
+        )
+        return Run(usage, result)
+
+    return run
+
+
+def warm(tree: Tree) -> Callable[[], None]:
+    def do() -> None:
+        trees.warm(tree)
+        trees.settle()
+
+    return do

@@ -23,7 +23,8 @@ _LAUNCHER = """
 import ctypes, json, os, sys, time
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-command = sys.argv[1:]
+os.sched_setaffinity(0, json.loads(sys.argv[1]))
+command = sys.argv[2:]
 output = os.dup(1)
 os.dup2(2, 1)
 os.write(output, b"ready\\n")
@@ -63,12 +64,20 @@ class Launch:
         command: The program and its arguments; the program is looked for on PATH.
         directory: Where it runs.
         environment: What is added to the environment.
+        cpus: How many of the CPUs that this process may use it may use; None: all of them.
     """
 
-    def __init__(self, command: Sequence[str], directory: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        directory: str,
+        environment: Mapping[str, str] | None = None,
+        cpus: int | None = None,
+    ) -> None:
+        allowed = sorted(os.sched_getaffinity(0))
         self._command = list(command)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command],
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, json.dumps(allowed[:cpus]), *command],
             cwd=directory,
             env={**os.environ, "LC_ALL": "C", **(environment or {})},
             stdin=subprocess.PIPE,

@@ -260,35 +260,41 @@ class Pools:
     """
 
     def __init__(self, seed: str, size: int) -> None:
-        def rng(kind: str) -> random.Random:
-            return random.Random(f"{seed}/{kind}")
-
-        self._pools = {
-            "py": text(rng("py"), size, PYTHON, again=0.36, reach=150, local=0.6),
-            "js": text(rng("js"), size, JAVASCRIPT, again=0.21, reach=150, local=0.45),
-            "json": text(rng("json"), size, JSON, again=0.55, reach=60, local=0.6),
-            "c": text(rng("c"), size, C, again=0.37, reach=100, local=0.6),
-            "text": text(rng("text"), size, PROSE, again=0.28, reach=200, local=0.2),
-            "pyc": _byte_code(rng("pyc"), size),
-            "db": _database(rng("db"), size),
-            "elf": _MachineCode(rng("elf")).make(2 * size),
-        }
-        self._pools["deflated"] = b"".join(
-            zlib.compress(self._pools[kind], 6)[2:-4] for kind in ("elf", "pyc", "js", "text", "py")
-        )
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds there are."""
-        return tuple(self._pools)
+        self._seed = seed
+        self._size = size
+        self._pools: dict[str, bytes] = {}
 
     def pool(self, kind: str) -> bytes:
-        """Return a whole pool."""
+        """Return a whole pool; it is made when it is first asked for."""
+        if kind not in self._pools:
+            self._pools[kind] = self._make(kind, random.Random(f"{self._seed}/{kind}"), self._size)
         return self._pools[kind]
+
+    def _make(self, kind: str, rng: random.Random, size: int) -> bytes:
+        match kind:
+            case "py":
+                return text(rng, size, PYTHON, again=0.36, reach=150, local=0.6)
+            case "js":
+                return text(rng, size, JAVASCRIPT, again=0.21, reach=150, local=0.45)
+            case "json":
+                return text(rng, size, JSON, again=0.55, reach=60, local=0.6)
+            case "c":
+                return text(rng, size, C, again=0.37, reach=100, local=0.6)
+            case "text":
+                return text(rng, size, PROSE, again=0.28, reach=200, local=0.2)
+            case "pyc":
+                return _byte_code(rng, size)
+            case "db":
+                return _database(rng, size)
+            case "elf":
+                return _MachineCode(rng).make(2 * size)
+            case "deflated":
+                return b"".join(zlib.compress(self.pool(kind), 6)[2:-4] for kind in ("elf", "pyc", "js", "text", "py"))
+        raise AssertionError(kind)
 
     def piece(self, rng: random.Random, kind: str, size: int) -> bytes:
         """Return `size` bytes of a kind, from anywhere in its pool, and from elsewhere in it where one is too short."""
-        pool = self._pools[kind]
+        pool = self.pool(kind)
         longest = len(pool) // 2
         parts = []
         while size > 0:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sysconfig
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trees import Tree
 
-__all__ = ["ALL", "Fastoci", "Peer", "Result"]
+__all__ = ["FAST", "Fastoci", "Peer", "Pipeline", "Result", "size_of"]
 
 _TMPFS = "/dev/shm"
+
+_CPUS = str(len(os.sched_getaffinity(0)))
 
 _PIPELINE = """set -o pipefail
 tar -C "$1" -cf - . | tee >(openssl dgst -sha256 >diff_id) | {} | tee >(openssl dgst -sha256 >digest) >layer.tar.gz"""
@@ -27,10 +28,17 @@ tar -C "$1" -cf - . | tee >(openssl dgst -sha256 >diff_id) | {} | tee >(openssl 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was made: the size of all blobs in bytes, and the layer's digest where it is known without reading it."""
+    """What was made.
+
+    Args:
+        size: The bytes of all blobs, or of the archive.
+        digest: The layer's digest, where it is known without reading it.
+        metadata: What fastoci's `--metadata-file` says.
+    """
 
     size: int
     digest: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 class Peer(ABC):
@@ -42,6 +50,10 @@ class Peer(ABC):
     name: str
     note: str
     needs: tuple[str, ...] = ()
+    slow = False
+    """Whether it takes so long that it is given fewer rounds."""
+    has_daemon = False
+    """Whether the work is done by a process that was there before, whose CPU time and memory are not seen."""
 
     def left_out(self, tree: str) -> str | None:
         """Return why it cannot be run on the tree of this name; None: it can."""
@@ -50,6 +62,14 @@ class Peer(ABC):
 
     def prepare(self, tree: Tree, directory: str) -> None:
         """Do what is not timed."""
+        return
+
+    def finish(self, directory: str) -> None:
+        """Remove what is not in the directory, after a run."""
+        return
+
+    def close(self) -> None:
+        """End what was started for all runs."""
         return
 
     @abstractmethod
@@ -66,21 +86,25 @@ class Fastoci(Peer):
 
     Args:
         threads: Workers; None for fastoci's own choice.
+        level: The gzip level; None for fastoci's own choice.
     """
 
     name = "fastoci"
     note = "the whole `fastoci build`: start-up, scan, config, manifest and index; every blob is synced to the disk"
 
-    def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads
+    def __init__(self, threads: int | None = None, level: int | None = None) -> None:
+        self._options = [] if threads is None else [f"--threads={threads}"]
+        if level is not None:
+            self.name = f"fastoci, level {level}"
+            self._options.append(f"--compression-level={level}")
         self._program = os.path.join(sysconfig.get_path("scripts"), "fastoci")
 
     def left_out(self, tree: str) -> str | None:
         return None if os.access(self._program, os.X_OK) else f"no {self._program}"
 
     def command(self, tree: Tree, directory: str) -> list[str]:
-        threads = [] if self._threads is None else [f"--threads={self._threads}"]
-        return [self._program, "build", tree.path, "-o", f"oci:{self.layout(directory)}", "--progress=none", *threads]
+        output = ["-o", f"oci:{self.layout(directory)}", f"--metadata-file={directory}/metadata.json"]
+        return [self._program, "build", tree.path, *output, "--progress=none", *self._options]
 
     def layout(self, directory: str) -> str:
         """Return the layout's path."""
@@ -88,8 +112,10 @@ class Fastoci(Peer):
 
     def result(self, directory: str) -> Result:
         """Return the layer of the only image in the layout."""
+        with open(f"{directory}/metadata.json") as file:
+            metadata = json.load(file)
         layer = self.manifest(directory)["layers"][0]
-        return Result(_size_of(f"{self.layout(directory)}/blobs"), layer["digest"])
+        return Result(size_of(f"{self.layout(directory)}/blobs"), layer["digest"], metadata)
 
     def manifest(self, directory: str) -> dict[str, Any]:
         """Return the manifest of the only image in the layout."""
@@ -141,6 +167,7 @@ class Pipeline(Peer):
         self.note = "a shell pipeline; both digests by `openssl dgst -sha256` behind `tee`; no image around it, no sync"
         self.needs = ("bash", "tar", "tee", "openssl", compressor[0])
         self._compressor = compressor
+        self.slow = compressor[0] == "pigz"
 
     def command(self, tree: Tree, directory: str) -> list[str]:
         return ["bash", "-c", _PIPELINE.format(" ".join((*self._compressor, "-c"))), "bash", tree.path]
@@ -151,56 +178,17 @@ class Pipeline(Peer):
         return Result(os.path.getsize(f"{directory}/layer.tar.gz"), f"sha256:{digest}")
 
 
-class Umoci(Peer):
-    """umoci's insertion of a tree."""
-
-    name = "umoci insert"
-    note = "into a layout made before (`umoci init`, `umoci new`); no sync"
-    needs = ("umoci",)
-
-    def prepare(self, tree: Tree, directory: str) -> None:
-        for arguments in (["init", "--layout", "layout"], ["new", "--image", "layout:bench"]):
-            subprocess.run(["umoci", *arguments], cwd=directory, check=True, capture_output=True)
-
-    def command(self, tree: Tree, directory: str) -> list[str]:
-        rootless = ["--rootless"] if os.geteuid() else []
-        return ["umoci", "insert", *rootless, "--image", "layout:bench", tree.path, "/"]
-
-    def result(self, directory: str) -> Result:
-        return Result(_size_of(f"{directory}/layout/blobs"))
-
-
-class Crane(Peer):
-    """crane's appending of a tar, which does only the second half of the work."""
-
-    name = "crane append"
-    note = "from a tar made before, so it neither walks nor reads the tree; no sync"
-    needs = ("crane", "tar")
-
-    def left_out(self, tree: str) -> str | None:
-        return super().left_out(tree) if tree == "mixed" else "on mixed alone: its tar has to stay in memory, too"
-
-    def prepare(self, tree: Tree, directory: str) -> None:
-        subprocess.run(["tar", "-C", tree.path, "-cf", "layer.tar", "."], cwd=directory, check=True)
-
-    def command(self, tree: Tree, directory: str) -> list[str]:
-        return ["crane", "append", "--oci-empty-base", "-f", "layer.tar", "-t", "bench/bench:1", "-o", "image.tar"]
-
-    def result(self, directory: str) -> Result:
-        return Result(os.path.getsize(f"{directory}/image.tar"))
-
-
-ALL: tuple[Peer, ...] = (
+FAST: tuple[Peer, ...] = (
     Fastoci(),
     FastociInMemory(),
-    Pipeline("igzip", "-1"),
-    Pipeline("pigz", "-1"),
-    Umoci(),
-    Crane(),
+    Pipeline("igzip", "-1", "-T", _CPUS),
+    Pipeline("zstd", "-1", f"-T{_CPUS}"),
+    Pipeline("pigz", "-1", "-p", _CPUS),
 )
 
 
-def _size_of(path: str) -> int:
+def size_of(path: str) -> int:
+    """Return the bytes of all files below a directory."""
     return sum(
         os.lstat(os.path.join(directory, name)).st_size for directory, _, names in os.walk(path) for name in names
     )

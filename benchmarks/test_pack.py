@@ -2,60 +2,57 @@
 
 Each tool is started as a process of its own on a tree that was just read once, with nothing left to be written back
 to the disk. The tools run in turn, round after round, so that what slows the machine down for a while slows all of
-them. Nothing here fails for being slow: the tables at the end say what was reached.
-
-    FASTOCI_BENCH=short      trees of about 150 MB instead of 1.5 GB
-    FASTOCI_BENCH_DIR=DIR    where the trees and the outputs are; by default below the system's temporary directory
-    FASTOCI_BENCH_ROUNDS=N   how many rounds; by default 5, and 3 in the short form
+them. Nothing here fails for being slow: the tables at the end say what was reached. `rounds.py` says what can be set.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
 import trees
-from launch import Launch, Usage
-from peers import ALL, Fastoci, Peer, Result
-from records import Records, Run
+from conftest import Pack
+from peers import Fastoci, Peer, Pipeline
+from peers_images import ALL
+from records import Records
+from rounds import CPUS, ROUNDS, SHORT, chosen, rounds_of
 from trees import Tree
 
 pytestmark = pytest.mark.timeout(3600)
 
-ROUNDS = int(os.environ.get("FASTOCI_BENCH_ROUNDS") or {"full": 5, "short": 3}[trees.form()])
 THREADS = (1, 2, 3, 8)
 TreeOf = Callable[[str], Tree]
 
+LEVELS: tuple[Peer, ...] = (
+    *(Fastoci(level=level) for level in (1, 2, 3)),
+    *(Pipeline("igzip", f"-{level}", "-T", str(CPUS)) for level in (1, 2, 3)),
+    *(Pipeline("zstd", f"-{level}", f"-T{CPUS}") for level in (1, 2, 3)),
+    *(Pipeline("pigz", f"-{level}", "-p", str(CPUS)) for level in (1, 2, 4)),
+)
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "tool" in metafunc.fixturenames:
-        cases = [
-            pytest.param(name, tool, id=f"{name}-{number}-{tool.name}")
-            for name in ("mixed", "usr")
-            for number in range(1, ROUNDS + 1)
-            for tool in ALL
-            if tool.left_out(name) is None
-        ]
-        metafunc.parametrize(("name", "tool"), cases)
-
-
-def pack(tool: Peer, tree: Tree, directory: str, around: Callable[[Callable[[], None]], Any]) -> Run:
-    tool.prepare(tree, directory)
-    trees.warm(tree)
-    os.sync()
-    with Launch(tool.command(tree, directory), directory) as launch:
-        around(launch.run)
-        usage: Usage = launch.usage
-    result: Result = tool.result(directory)
-    assert result.size > 0
-    return Run(usage, result)
+    if metafunc.function is test_pack:
+        tools: tuple[Peer, ...] = ALL
+        names = chosen(*trees.NAMES)
+    elif metafunc.function is test_levels:
+        # What is measured in the short form is whether all of it runs.
+        tools = LEVELS[::3] if SHORT else LEVELS
+        names = chosen("mixed")
+    else:
+        return
+    cases = [
+        pytest.param(name, tool, id=f"{name}-{number}-{tool.name}")
+        for name in names
+        for number in range(ROUNDS)
+        for tool in tools
+        if number < rounds_of(tool, name)
+    ]
+    metafunc.parametrize(("name", "tool"), cases)
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +63,16 @@ def digests() -> dict[str, str]:
 
 @pytest.mark.parametrize("threads", THREADS)
 def test_every_number_of_threads_gives_the_same_digest(
-    threads: int, tree_of: TreeOf, records: Records, directory: str, digests: dict[str, str]
+    threads: int, tree_of: TreeOf, directory: str, pack: Pack, digests: dict[str, str]
 ) -> None:
-    run = pack(Fastoci(threads), tree_of("mixed"), directory, lambda start: start())
-    records.memory_by_threads[threads] = run.usage.memory
+    run = pack(Fastoci(threads), tree_of("mixed"))
     assert run.result.digest is not None
     assert run.result.digest == digests.setdefault("mixed", run.result.digest)
 
 
-def test_the_layer_is_one_gzip_member_with_the_digests_it_names(tree_of: TreeOf, directory: str) -> None:
+def test_the_layer_is_one_gzip_member_with_the_digests_it_names(tree_of: TreeOf, directory: str, pack: Pack) -> None:
     fastoci = Fastoci()
-    pack(fastoci, tree_of("mixed"), directory, lambda start: start())
+    pack(fastoci, tree_of("mixed"))
     manifest = fastoci.manifest(directory)
     with open(fastoci.blob(directory, manifest["config"]), "rb") as file:
         diff_ids = json.load(file)["rootfs"]["diff_ids"]
@@ -93,33 +89,15 @@ def test_the_layer_is_one_gzip_member_with_the_digests_it_names(tree_of: TreeOf,
     assert diff_ids == [f"sha256:{diff_id.hexdigest()}"]
 
 
-def test_pack(
-    name: str,
-    tool: Peer,
-    tree_of: TreeOf,
-    records: Records,
-    directory: str,
-    digests: dict[str, str],
-    benchmark: BenchmarkFixture,
-) -> None:
+def test_pack(name: str, tool: Peer, tree_of: TreeOf, records: Records, pack: Pack, digests: dict[str, str]) -> None:
     tree = tree_of(name)
-
-    def timed(start: Callable[[], None]) -> None:
-        # pytest-benchmark leaves `pedantic` without annotations.
-        benchmark.pedantic(start, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
-
-    run = pack(tool, tree, directory, timed)
-    benchmark.group = name
-    benchmark.extra_info.update(
-        tool=tool.name,
-        tree_bytes=tree.size,
-        tree_entries=tree.entries,
-        wall=run.usage.wall,
-        cpu=run.usage.cpu,
-        peak_rss=run.usage.memory,
-        bytes_out=run.result.size,
-    )
-    records.add(tree, tool.name, run)
-    # A machine's own /usr may change between two runs.
-    if isinstance(tool, Fastoci) and name == "mixed":
+    run = pack(tool, tree)
+    records.add(records.packing, tree, tool.name, run)
+    if isinstance(tool, Fastoci):
         assert run.result.digest == digests.setdefault(name, run.result.digest or "")
+
+
+def test_levels(name: str, tool: Peer, tree_of: TreeOf, records: Records, pack: Pack) -> None:
+    """Level beside level: who gives as few bytes in what time."""
+    tree = tree_of(name)
+    records.add(records.levels, tree, tool.name, pack(tool, tree))

@@ -1,51 +1,46 @@
-"""The trees that are packed: `mixed`, made here from a seed, and `usr`, a part of this machine's own /usr.
+"""The trees that are packed. Each is made once, from a seed, and kept in the benchmarks' directory.
 
-`mixed` is laid out as the image of an application with a Debian beneath it: node_modules of some hundred packages,
-Python packages with their byte code, shared libraries, programs, headers, documents, pictures, jars and wheels, a
-database, three large binaries. Names, sizes (lognormal, medians and means as found in real trees) and contents
-(`material.py`) come from the seed; so do modes and times. It is made once, and kept in a directory of its own below
-FASTOCI_BENCH_DIR, by default in the system's directory for temporary files.
+    mixed    an application on a Debian: files of all sizes and kinds     1.6 GB     64 MB in the short form
+    node     100,000 files of 1 to 8 KB with links, node_modules          0.3 GB     30 MB
+    weights  4 files of bfloat16 normal numbers, a model's weights        2 GiB      48 MB
+    rootfs   this machine's own root filesystem, or a part of it          1.6 GB+    60 MB or less
+    noise    what does not compress                                       1 GiB      48 MB
+    sparse   holes with repeated data in them, for memory alone           20 GB      -
+    million  a million empty files, for memory alone                      0          -
 
-    full form: 1,631 MB, 57,443 files, 12,727 directories, 1,200 symbolic links; 44,680 files are of 8 KiB or less
-      51 %  machine code (elf): 26 % in 1,378 libraries, programs and modules, 26 % in three of 96, 118 and 205 MB
-      21 %  compressed already: jars, wheels, pictures, documents; 6 % in one archive
-      24 %  text and byte code: py 7, js 6, pyc 6, c 3, text 1, json 0.5
-       4 %  one database
-      its tar: 1,683 MB; igzip -1 makes it 1.93 times smaller, gzip -1 1.94 times, gzip -6 2.08 times
-    short form: a tenth of the files, the large ones a tenth of their size: 159 MB, 8,374 entries, igzip -1 1.97 times
-
-A whole /usr with compilers, beside it: 5.9 GB, 150,000 entries, 53 % machine code, 9 % compressed already, a third in
-text, byte code and static libraries; igzip -1 makes it about 2.5 times smaller.
+The directory is FASTOCI_BENCH_DIR, by default one below the system's directory for temporary files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
-import random
 import shutil
 import stat
-import struct
-import sysconfig
 import tempfile
-import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import native
+import tree_raw
 from material import Pools
+from tree_mixed import MixedTree
+from tree_node import NodeTree
+from tree_rootfs import copy_rootfs
 
-__all__ = ["Form", "Tree", "cache_directory", "form", "mixed", "usr", "warm"]
+__all__ = ["JUDGED", "NAMES", "Form", "Tree", "cache_directory", "form", "settle", "tree", "warm"]
 
 Form = Literal["full", "short"]
 
-_VERSION = 1
-"""Part of the tree's name: to be raised with every change of what is made."""
+JUDGED = ("node", "weights", "rootfs", "noise")
+"""The four trees that the limit is wanted on."""
 
-_SCALES: dict[Form, float] = {"full": 1.0, "short": 0.1}
+NAMES = ("mixed", *JUDGED)
+"""The trees that tools are compared on."""
+
 _POOL_SIZES: dict[Form, int] = {"full": 12 << 20, "short": 3 << 20}
-_EPOCH = 1_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +52,57 @@ class Tree:
         path: Where it is.
         entries: Everything in it but its root.
         size: The bytes of its regular files, those with several names counted once.
+        detail: What else is to be known of it.
     """
 
     name: str
     path: str
     entries: int
     size: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How a tree is made: its version, to be raised with every change of what is made, and what makes either form."""
+
+    full_version: int
+    full: Callable[[str], None]
+    short_version: int
+    short: Callable[[str], None] | None
+
+
+_RECIPES = {
+    "mixed": _Recipe(
+        1,
+        lambda root: MixedTree(root, Pools("fastoci", _POOL_SIZES["full"]), 1.0).make(),
+        2,
+        lambda root: MixedTree(root, Pools("fastoci", _POOL_SIZES["short"]), 1 / 28).make(),
+    ),
+    "node": _Recipe(
+        1,
+        lambda root: NodeTree(root, Pools("fastoci", _POOL_SIZES["full"]), 1.0).make(),
+        1,
+        lambda root: NodeTree(root, Pools("fastoci", _POOL_SIZES["short"]), 0.1).make(),
+    ),
+    "weights": _Recipe(
+        1,
+        lambda root: tree_raw.make_weights(root, 512 << 20),
+        1,
+        lambda root: tree_raw.make_weights(root, 12 << 20),
+    ),
+    "rootfs": _Recipe(
+        1,
+        lambda root: copy_rootfs(root, 1_600_000_000, 2_800_000_000),
+        1,
+        lambda root: copy_rootfs(root, 48_000_000, 60_000_000),
+    ),
+    "noise": _Recipe(
+        1, lambda root: tree_raw.make_noise(root, 1 << 30), 1, lambda root: tree_raw.make_noise(root, 48 << 20)
+    ),
+    "sparse": _Recipe(1, lambda root: tree_raw.make_sparse(root, 20 << 30), 1, None),
+    "million": _Recipe(1, lambda root: tree_raw.make_empty_files(root, 1_000_000), 1, None),
+}
 
 
 def form() -> Form:
@@ -77,271 +117,63 @@ def cache_directory() -> str:
     return path
 
 
-def mixed(which: Form) -> Tree:
-    """Return the seeded tree; it is made where it is not there yet."""
-    path = os.path.join(cache_directory(), f"mixed-{which}-{_VERSION}")
+def tree(name: str, which: Form) -> Tree:
+    """Return the tree of this name; it is made where it is not there yet."""
+    recipe = _RECIPES[name]
+    make, version = (
+        (recipe.full, recipe.full_version)
+        if which == "full" or recipe.short is None
+        else (recipe.short, recipe.short_version)
+    )
+    path = os.path.join(cache_directory(), f"{name}-{which}-{version}")
     facts = path + ".json"
     with contextlib.suppress(FileNotFoundError), open(facts) as file:
         if os.path.isdir(path):
             return Tree(path=path, **json.load(file))
     shutil.rmtree(path, ignore_errors=True)
-    draft = tempfile.mkdtemp(prefix="mixed-", dir=cache_directory())
+    draft = tempfile.mkdtemp(prefix=f"{name}-", dir=cache_directory())
     try:
-        _Maker(draft, Pools("fastoci", _POOL_SIZES[which]), _SCALES[which]).make()
+        make(draft)
+        os.chmod(draft, 0o755)
         os.rename(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    tree = _survey("mixed", path)
+    made = _survey(name, path)
     with open(facts, "w") as file:
-        json.dump({key: value for key, value in asdict(tree).items() if key != "path"}, file)
-    return tree
-
-
-def usr(which: Form) -> Tree:
-    """Return a real tree: this machine's /usr, or the largest part of it that half of the free memory holds."""
-    if which == "short":
-        candidates = glob.glob("/usr/lib/python3*") or [sysconfig.get_path("stdlib")]
-        return max((_survey("usr", path) for path in candidates), key=lambda tree: tree.size)
-    limit = min(8 << 30, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 + (1 << 30))
-    for path in ("/usr", "/usr/lib", "/usr/share", "/usr/bin"):
-        tree = _survey("usr", path)
-        if tree.size <= limit:
-            return tree
-    raise AssertionError("not even /usr/bin fits into the memory of this machine")
+        json.dump({key: value for key, value in asdict(made).items() if key != "path"}, file)
+    return made
 
 
 def warm(tree: Tree) -> None:
     """Read every file once, so that whoever is timed next finds them in the page cache."""
-    buffer = bytearray(1 << 20)
-    for directory, _, names in os.walk(tree.path):
-        for name in names:
-            with contextlib.suppress(OSError):
-                file = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-                try:
-                    while os.readv(file, [buffer]):
-                        pass
-                finally:
-                    os.close(file)
+    native.walk(tree.path, native.STAT | native.XATTRS | native.OPEN | native.READ)
+
+
+def settle() -> None:
+    """Have everything written back to the disk, so that it does not disturb who is timed next."""
+    os.sync()
 
 
 def _survey(name: str, path: str) -> Tree:
-    entries = size = 0
+    entries = size = links = xattrs = 0
     seen: set[tuple[int, int]] = set()
     for directory, directories, names in os.walk(path):
         entries += len(directories) + len(names)
+        for found in (*directories, *names):
+            xattrs += bool(os.listxattr(os.path.join(directory, found), follow_symlinks=False))
         for found in names:
             status = os.lstat(os.path.join(directory, found))
-            if stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
-                size += status.st_size
-                if status.st_nlink > 1:
-                    seen.add((status.st_dev, status.st_ino))
-    return Tree(name, path, entries, size)
-
-
-class _Maker:
-    """Makes the tree.
-
-    Args:
-        root: An empty directory.
-        pools: The contents.
-        scale: 1 for the full form; how many files there are, and how large the large ones.
-    """
-
-    def __init__(self, root: str, pools: Pools, scale: float) -> None:
-        self._root = root
-        self._pools = pools
-        self._scale = scale
-        self._rng = random.Random("fastoci/tree")
-        self._made: set[str] = set()
-        self._number = 0
-
-    def make(self) -> None:
-        """Make everything."""
-        for number in range(self._count(900)):
-            self._node_package(number)
-        for number in range(self._count(280)):
-            self._python_package(number)
-        for number in range(self._count(600)):
-            self._library(number)
-        for number in range(self._count(600)):
-            self._debian_package(number)
-        self._headers()
-        self._application()
-        self._times_of_directories()
-
-    def _count(self, full: int) -> int:
-        return max(1, round(full * self._scale))
-
-    def _size(self, median: int, spread: float, most: int = 1 << 20) -> int:
-        """Return a size from a lognormal distribution; `spread` is that of its logarithm."""
-        return max(1, min(most, int(self._rng.lognormvariate(0, spread) * median)))
-
-    def _name(self) -> str:
-        start = self._rng.randrange(1 << 16)
-        letters = "".join(c for c in self._pools.pool("py")[start : start + 60].decode() if c.isalpha())
-        self._number += 1
-        return f"{letters[: self._rng.randrange(3, 10)]}{self._number:x}"
-
-    # --- the parts ---------------------------------------------------------------------------------------------------
-
-    def _node_package(self, number: int) -> None:
-        rng = self._rng
-        package = f"opt/app/node_modules/{self._name()}"
-        if number % 9 == 0:
-            package = f"opt/app/node_modules/@{self._name()}/core"
-        parents = [package]
-        if number % 12 == 0:
-            parents.append(f"{package}/node_modules/{self._name()}")
-        for parent in parents:
-            self._file(f"{parent}/package.json", "json", self._size(1500, 0.5))
-            self._file(f"{parent}/README.md", "text", self._size(3000, 1.0))
-            self._file(f"{parent}/LICENSE", "text", 1080)
-            directories = [f"{parent}/{name}" for name in ("lib", "dist", "dist/cjs", "src/internal", "types")]
-            for _ in range(self._size(16, 0.9, 300)):
-                kind = rng.choices(("js", "js", "c", "json"), (70, 10, 15, 5))[0]
-                suffix = {"js": ".js", "c": ".d.ts", "json": ".json"}[kind]
-                self._file(f"{rng.choice(directories)}/{self._name()}{suffix}", kind, self._size(2000, 1.4))
-        if number % 3 == 0:
-            self._link(f"opt/app/node_modules/.bin/{self._name()}", f"../{os.path.basename(package)}/lib/cli.js")
-
-    def _python_package(self, number: int) -> None:
-        rng = self._rng
-        name = self._name()
-        package = f"usr/lib/python3/dist-packages/{name}"
-        directories = [package, f"{package}/core", f"{package}/utils", f"{package}/tests"]
-        for _ in range(self._size(24, 0.9, 300)):
-            directory, module = rng.choice(directories), self._name()
-            size = self._size(3600, 1.5)
-            self._file(f"{directory}/{module}.py", "py", size)
-            self._file(f"{directory}/__pycache__/{module}.cpython-311.pyc", "pyc", max(200, size * 9 // 10))
-        for directory in directories:
-            self._file(f"{directory}/__init__.py", "py", rng.choice((0, 0, 300)))
-        if number % 3 == 0:
-            self._file(f"{package}/_speedups.cpython-311-x86_64-linux-gnu.so", "elf", self._size(90_000, 1.2, 16 << 20))
-        self._file(f"{package}-1.{number}.dist-info/METADATA", "text", self._size(4000, 0.8))
-        self._file(f"{package}-1.{number}.dist-info/RECORD", "json", self._size(3000, 0.9))
-
-    def _library(self, number: int) -> None:
-        stem = f"lib{self._name()}.so"
-        directory = "usr/lib/x86_64-linux-gnu"
-        self._file(f"{directory}/{stem}.1.{number}.0", "elf", self._size(110_000, 1.65, 24 << 20))
-        self._link(f"{directory}/{stem}.1", f"{stem}.1.{number}.0")
-        if number % 2 == 0:
-            self._link(f"{directory}/{stem}", f"{stem}.1")
-        program = f"usr/bin/{self._name()}"
-        self._file(program, "elf", self._size(50_000, 1.5, 12 << 20), 0o755)
-        if number % 10 == 0:
-            os.link(os.path.join(self._root, program), os.path.join(self._root, f"{program}-1"))
-        if number % 25 == 0:
-            self._file(f"usr/bin/{self._name()}", "elf", 60_000, 0o4755)
-
-    def _debian_package(self, number: int) -> None:
-        name = self._name()
-        self._file(f"usr/share/doc/{name}/copyright", "text", self._size(2500, 0.9))
-        self._bytes(f"usr/share/doc/{name}/changelog.Debian.gz", self._gzip(self._size(1500, 1.1)))
-        self._file(f"var/lib/dpkg/info/{name}.list", "json", self._size(700, 1.1))
-        self._file(f"usr/share/{name}/data.xml", "text", self._size(5000, 1.4))
-        if number % 3 == 0:
-            self._file(f"etc/{name}.d/{name}.conf", "c", self._size(900, 1.0))
-        for _ in range(4):
-            icon = f"usr/share/icons/{name}/{self._rng.choice((16, 32, 48, 256))}/{self._name()}.png"
-            self._bytes(icon, self._png(self._size(3500, 1.5)))
-
-    def _headers(self) -> None:
-        directories = [f"usr/include/{self._name()}" for _ in range(self._count(160))]
-        for _ in range(self._count(3000)):
-            self._file(f"{self._rng.choice(directories)}/{self._name()}.h", "c", self._size(4500, 1.4))
-
-    def _application(self) -> None:
-        scale = self._scale
-        for _ in range(self._count(120)):
-            self._bytes(f"opt/app/lib/{self._name()}.jar", self._zip(self._size(700_000, 1.0, 8 << 20)))
-        for _ in range(self._count(60)):
-            self._bytes(f"opt/app/wheels/{self._name()}.whl", self._zip(self._size(900_000, 1.0, 8 << 20)))
-        self._bytes("opt/app/data/assets.tar.gz", self._gzip(int(95e6 * scale)))
-        self._file("var/lib/app/index.db", "db", int(72e6 * scale))
-        self._file("usr/bin/runtime", "elf", int(96e6 * scale), 0o755)
-        self._file("usr/lib/x86_64-linux-gnu/libcompiler.so.17", "elf", int(118e6 * scale))
-        self._file("opt/app/lib/libtensor_cpu.so", "elf", int(205e6 * scale))
-
-    # --- containers of compressed data -------------------------------------------------------------------------------
-
-    def _deflated(self, size: int) -> bytes:
-        return self._pools.piece(self._rng, "deflated", size)
-
-    def _gzip(self, size: int) -> bytes:
-        return b"\x1f\x8b\x08\0\0\0\0\0\x02\x03" + self._deflated(size) + self._rng.randbytes(8)
-
-    def _png(self, size: int) -> bytes:
-        """Return a header and IDAT chunks of 8 KiB (PNG, 5.3)."""
-        chunks = [b"\x89PNG\r\n\x1a\n", self._chunk(b"IHDR", struct.pack(">IIBBBBB", 256, 256, 8, 6, 0, 0, 0))]
-        chunks += [self._chunk(b"IDAT", self._deflated(min(8192, size - at))) for at in range(0, size, 8192)]
-        return b"".join((*chunks, self._chunk(b"IEND", b"")))
-
-    @staticmethod
-    def _chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    def _zip(self, size: int) -> bytes:
-        """Return members with their local headers, and the central directory (APPNOTE.TXT, 4.3)."""
-        members: list[bytes] = []
-        directory: list[bytes] = []
-        offset = 0
-        while offset < size:
-            name = f"org/{self._name()}/{self._name()}.class".encode()
-            data = self._deflated(min(self._size(2500, 1.2), size))
-            facts = struct.pack(
-                "<HHHHHIIIHH",
-                20,
-                8,
-                8,
-                0x5A00,
-                0x5921,
-                self._rng.getrandbits(32),
-                len(data),
-                len(data) * 2,
-                len(name),
-                0,
-            )
-            members.append(b"PK\3\4" + facts + name + data)
-            directory.append(b"PK\1\2\x14\x03" + facts + struct.pack("<HHHII", 0, 0, 0, 0o100644 << 16, offset) + name)
-            offset += len(members[-1])
-        return b"".join((*members, *directory, b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0, 0, 0, offset, 0)))
-
-    # --- entries -----------------------------------------------------------------------------------------------------
-
-    def _file(self, path: str, kind: str, size: int, mode: int = 0o644) -> None:
-        data = self._pools.piece(self._rng, kind, size)
-        if kind == "elf":
-            data = (b"\x7fELF\x02\x01\x01" + bytes(9) + data[16:])[:size]
-        self._bytes(path, data, mode)
-
-    def _bytes(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        full = self._place(path)
-        with open(full, "xb") as file:
-            file.write(data)
-        os.chmod(full, mode)
-        self._stamp(full)
-
-    def _link(self, path: str, target: str) -> None:
-        full = self._place(path)
-        os.symlink(target, full)
-        self._stamp(full)
-
-    def _place(self, path: str) -> str:
-        full = os.path.join(self._root, path)
-        parent = os.path.dirname(full)
-        if parent not in self._made:
-            os.makedirs(parent, mode=0o755, exist_ok=True)
-            self._made.add(parent)
-        return full
-
-    def _stamp(self, path: str) -> None:
-        moment = (_EPOCH + self._rng.randrange(100_000_000)) * 1_000_000_000 + self._rng.randrange(1_000_000_000)
-        os.utime(path, ns=(moment, moment), follow_symlinks=False)
-
-    def _times_of_directories(self) -> None:
-        directories = sorted((found for found, _, _ in os.walk(self._root)), reverse=True)
-        for directory in directories:
-            os.chmod(directory, 0o755)
-            self._stamp(directory)
+            if not stat.S_ISREG(status.st_mode):
+                continue
+            if status.st_nlink > 1:
+                links += 1
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+            size += status.st_size
+    detail = ", ".join(
+        text
+        for number, text in ((links, f"{links:,} names of hard links"), (xattrs, f"{xattrs:,} entries with xattrs"))
+        if number
+    )
+    return Tree(name, path, entries, size, detail)
