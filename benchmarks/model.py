@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from primitives import Rates
 
-__all__ = ["Layer", "Prediction", "limit", "predict", "work"]
+__all__ = ["STAGES", "Layer", "Prediction", "alone", "limit", "predict", "work"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +54,26 @@ class Prediction:
     bottleneck: str
 
 
-_SCAN_THREADS = 8
-_SERIAL = ("plan", "commit")
-_SHARED = ("render", "compress")
+_ENDS = ("head", "tail", "commit")
+_SHARED = ("scan", "plan", "render", "compress")
 _CHAINS = {"SHA-256 of the tar": ("hash_tar",), "SHA-256 of the blob, writing": ("hash_blob", "write")}
-STAGES = frozenset(("scan", *_SERIAL, *_SHARED, *(stage for chain in _CHAINS.values() for stage in chain)))
+STAGES = frozenset((*_ENDS, *_SHARED, *(stage for chain in _CHAINS.values() for stage in chain)))
 """The stages that the prediction knows."""
 
 
-def predict(
-    stages: Mapping[str, float], threads: int, cpu: float, start: float, cores: Sequence[int]
-) -> list[Prediction]:
+def alone(stages: Mapping[str, float]) -> float:
+    """Return the seconds beside which nothing else is done: before the first block, after the last, and the sync."""
+    return sum(stages.get(name, 0.0) for name in _ENDS)
+
+
+def predict(stages: Mapping[str, float], cpu: float, start: float, cores: Sequence[int]) -> list[Prediction]:
     """Foretell the time on other numbers of cores from the stages of one build.
 
-        T(N) = start-up + plan + commit + k scan threads/min(N, 8) + max(k chain of each kind, k all/N)
-
-    A stage's clock also runs while its thread waits for a core; k, at most 1, makes their sum the CPU time that was
-    used. `all` is rendering, compressing, hashing and writing together.
+        T(N) = start-up + head + tail + commit + max(hash_tar, hash_blob + write, CPU/N)
 
     Args:
-        stages: Seconds of each stage, summed over its threads, as `--metadata-file` has them.
-        threads: How many threads there were.
-        cpu: CPU seconds of the build without its start-up.
+        stages: As `--metadata-file` has them: CPU seconds summed over threads, but for `head`, `tail` and `commit`.
+        cpu: CPU seconds of the build without its start-up; the sum of the stages counts where that is more.
         start: Seconds that start-up takes.
         cores: For which numbers of cores.
     """
@@ -83,17 +81,18 @@ def predict(
     def seconds(*names: str) -> float:
         return sum(stages.get(name, 0.0) for name in names)
 
-    scanning = seconds("scan") * min(threads, _SCAN_THREADS)
-    chains = {name: seconds(*of_chain) for name, of_chain in _CHAINS.items()}
-    together = seconds(*_SHARED) + sum(chains.values())
-    scale = min(1.0, cpu / (scanning + seconds("plan") + together)) if together else 1.0
+    bounds = {name: seconds(*of_chain) for name, of_chain in _CHAINS.items()}
+    together = max(cpu, seconds(*_SHARED) + sum(bounds.values()))
     found = []
     for count in cores:
-        bounds = {name: scale * spent for name, spent in chains.items()}
-        bounds["all the cores"] = scale * together / count
+        bounds["all the cores"] = together / count
         bottleneck = max(bounds, key=lambda name: bounds[name])
-        ends = start + seconds(*_SERIAL) + scale * scanning / min(count, _SCAN_THREADS)
-        if ends > bounds[bottleneck]:
-            bottleneck = f"start, scan, plan, commit; then {bottleneck}"
-        found.append(Prediction(count, ends + max(bounds.values()), bottleneck))
+        ends = start + alone(stages)
+        found.append(
+            Prediction(
+                count,
+                ends + bounds[bottleneck],
+                bottleneck if bounds[bottleneck] >= ends else f"start-up, head, tail, commit; then {bottleneck}",
+            )
+        )
     return found

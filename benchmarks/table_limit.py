@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 
-from model import STAGES, limit, predict, work
+from model import STAGES, alone, limit, predict, work
 from primitives import Rates
 from records import Limits, Records, met, spread
 from trees import Tree
@@ -150,24 +150,20 @@ def _prediction(tree: Tree, found: Limits) -> Iterator[str]:
             stages[stage] = stages.get(stage, 0.0) + seconds / len(runs)
     cpu = statistics.median(run.usage.cpu for run in runs) - statistics.median(run.usage.cpu for run in empty)
     start = statistics.median(run.usage.wall for run in empty)
-    yield (
-        "  stages, s summed over threads: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in stages.items())
-    )
+    yield "  stages, s of CPU: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in stages.items())
     unknown = sorted(set(stages) - STAGES - {"total"})
-    if unknown:
-        yield f"  not in the prediction: {', '.join(unknown)}"
-    ends = stages.get("plan", 0.0) + stages.get("commit", 0.0) + stages.get("scan", 0.0)
+    missing = sorted(STAGES - set(stages))
+    if unknown or missing:
+        yield f"  stages not in the prediction: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}"
+    ends = alone(stages)
     chain = found.layer.tar_size / statistics.median(rates.sha for rates in found.rates)
     yield (
-        f"  before and after the blocks (scan, plan, commit): {ends:.2f} s, {ends / chain:.0%} of the tar's SHA-256; "
-        f"<= {_SERIAL:.0%}: {met(ends <= _SERIAL * chain)}"
+        f"  nothing beside it (head, tail, commit, on the wall): {ends:.2f} s, {ends / chain:.0%} of the tar's "
+        f"SHA-256; <= {_SERIAL:.0%}: {met(ends <= _SERIAL * chain)}"
     )
-    for one in predict(stages, key[1], cpu, start, _CORES):
+    for one in predict(stages, cpu, start, _CORES):
         yield (
             f"  foretold for {one.cores:>2} cores: {one.seconds:>7.2f} s, {tree.size / one.seconds / 1e6:>6,.0f} MB/s; "
             f"bound by {one.bottleneck}"
         )
-    yield (
-        "  (start-up + plan + commit + k scan threads/min(N, 8) + max(k hash_tar, k (hash_blob + write), k all/N);"
-        " k makes the clocks' sum the CPU time)"
-    )
+    yield "  (start-up + head + tail + commit + max(hash_tar, hash_blob + write, CPU/N))"

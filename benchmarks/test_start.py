@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import sys
 import sysconfig
@@ -11,6 +12,7 @@ import pytest
 import typer
 from pytest_benchmark.fixture import BenchmarkFixture
 
+import fastoci
 from fastoci.cli.build import run
 from fastoci.cli.command import spread
 from launch import Launch
@@ -42,6 +44,12 @@ COMMANDS = {
     HELP: [FASTOCI, "build", "--help"],
     EMPTY: [FASTOCI, "build", "empty", "-o", "oci:layout", "--progress=none"],
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def byte_code() -> None:
+    """Compile the package, as pip does when it installs: an editable install may never have been allowed to."""
+    compileall.compile_dir(os.path.dirname(fastoci.__file__), quiet=1)
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
