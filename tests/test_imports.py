@@ -188,13 +188,49 @@ def test_starting_up_imports_nothing_heavy(statement: str) -> None:
     assert not heavy, f"`{statement}` loads {', '.join(heavy)}; import it in the function that needs it"
 
 
-@pytest.mark.parametrize("option", ["--version", "--help"])
-def test_version_and_help_import_neither_urllib3_nor_rich(option: str) -> None:
+def loaded_by_command(*arguments: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after a command line, beyond what it loads by itself."""
     lines = [
-        "import contextlib, io, sys",
-        f"sys.argv[1:] = [{option!r}]",
+        "import os, sys",
+        f"sys.argv[1:] = {list(arguments)!r}",
+        # What the script that pip installs does.
         "from fastoci.cli import main",
-        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main()",
+        "kept = os.dup(1)",
+        "os.dup2(os.open(os.devnull, os.O_WRONLY), 1)",
+        "try:",
+        "    main()",
+        "except SystemExit as end:",
+        "    assert not end.code, end.code",
+        "sys.stdout.flush()",
+        "os.dup2(kept, 1)",
     ]
-    heavy = {name for name in loaded_by("\n".join(lines)) if name.split(".")[0] in ("urllib3", "rich", "typer", "isal")}
-    assert not heavy, f"`fastoci {option}` loads {', '.join(sorted(heavy))}"
+    return loaded_by("\n".join(lines)) - loaded_by("import os, sys")
+
+
+def named(modules: set[str], *packages: str) -> list[str]:
+    """Return those of the modules that belong to one of the packages."""
+    return sorted(name for name in modules if any(f"{name}.".startswith(f"{package}.") for package in packages))
+
+
+def test_version_is_told_before_anything_is_imported() -> None:
+    loaded = loaded_by_command("--version")
+    assert named(loaded, "fastoci") == ["fastoci", "fastoci.cli", "fastoci.version"]
+    assert not named(loaded, "typing", "re", "dataclasses", "enum", "gc")
+
+
+def test_the_list_of_commands_does_without_typer() -> None:
+    assert not named(loaded_by_command("--help"), "typer", "urllib3", "rich", "isal", "dataclasses")
+
+
+def test_help_of_build_imports_nothing_that_builds() -> None:
+    loaded = loaded_by_command("build", "--help")
+    assert not named(
+        loaded, "urllib3", "rich", "isal", "pydantic", "fastoci.build", "fastoci.layer", "fastoci.registry"
+    )
+
+
+def test_a_build_imports_nothing_of_the_network_nor_of_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    loaded = loaded_by_command("build", str(tmp_path / "tree"), "-o", f"oci:{tmp_path}/image", "--progress=none")
+    assert "fastoci.build" in loaded
+    assert not named(loaded, "urllib3", "rich", "http", "ssl", "pydantic")

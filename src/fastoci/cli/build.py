@@ -155,4 +155,4 @@ def run(
         )
         files.write(result)
     if not on_stdout:
-        console.result(result.names, report.document(result))
+        console.result(result.names, report.document(result) if output.json else None)
