@@ -103,9 +103,10 @@ class Launch:
     def run(self) -> None:
         """Start the command and wait for its end, and that of everything it started."""
         self._answer, errors = self._process.communicate(b"g")
-        assert self._process.returncode == 0, f"the launcher ended with {self._process.returncode}: " + errors.decode(errors="replace")
+        said, ended = errors.decode(errors="replace"), self._process.returncode
+        assert ended == 0, f"the launcher ended with {ended}: {said}"
         status = json.loads(self._answer)["status"]
-        assert status == 0, f"{self._command} ended with {status}: {errors.decode(errors='replace')}"
+        assert status == 0, f"{self._command} ended with {status}: {said}"
 
     @property
     def usage(self) -> Usage:
