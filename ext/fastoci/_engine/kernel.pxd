@@ -26,7 +26,7 @@ cdef extern from *:
     #endif
 
     /* pread(2) of what is in the page cache; EAGAIN where a disk would have to be waited for. */
-    static ssize_t fastoci_pread_cached(int fd, void *buffer, size_t size, long long offset) {
+    static inline ssize_t fastoci_pread_cached(int fd, void *buffer, size_t size, long long offset) {
         struct iovec piece = { buffer, size };
         return syscall(SYS_preadv2, fd, &piece, 1UL, (long)offset, (long)(offset >> 32), RWF_NOWAIT);
     }

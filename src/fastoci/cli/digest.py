@@ -2,22 +2,15 @@
 
 # No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
 
-from typing import Annotated
-
-import typer
-
-from fastoci.cli.options import OutputFlags, RegistryFlags
+from fastoci.cli.options import ImageArgument, MemberOption, OutputFlags, RegistryFlags
 
 __all__ = ["run"]
 
 
 def run(
-    image: Annotated[
-        str,
-        typer.Argument(metavar="IMAGE", help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, or a reference."),
-    ],
+    image: ImageArgument,
     *,
-    platform: Annotated[str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="Which image of an index.")] = None,
+    platform: MemberOption = None,
     registry: RegistryFlags,
     output: OutputFlags,
 ) -> None:

@@ -14,7 +14,24 @@ from fastoci.errors import UsageError
 if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
 
-__all__ = ["OutputFlags", "RegistryFlags", "UploadFlags", "parse_credentials", "parse_size", "refuse_json_on_stdout"]
+__all__ = [
+    "ImageArgument",
+    "MemberOption",
+    "OutputFlags",
+    "RegistryFlags",
+    "UploadFlags",
+    "parse_credentials",
+    "parse_size",
+    "refuse_json_on_stdout",
+]
+
+ImageArgument = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, or a reference.")
+]
+"""An image to read, wherever it is."""
+
+MemberOption = Annotated[str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="Which image of an index.")]
+"""The platform of the member of an index that is meant; None: each command says."""
 
 _SIZE = re.compile(r"([0-9]{1,15}) ?(?:([kmg])i?|)b?", re.IGNORECASE)
 _UNITS = {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}

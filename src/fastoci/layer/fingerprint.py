@@ -10,7 +10,6 @@ import hashlib
 import os
 import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from fastoci._engine.fingerprint import facts
 from fastoci._engine.table import EntryTable
@@ -88,6 +87,9 @@ def _begun(kind: str, options: LayerOptions, details: tuple[int | None, ...]) ->
 
 
 def _compressor_version() -> str:
+    # 17 ms, which a build that pushes nothing need not take.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("isal")
     except PackageNotFoundError:  # it is vendored, and says nothing
