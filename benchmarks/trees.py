@@ -129,7 +129,8 @@ def tree(name: str, which: Form) -> Tree:
     facts = path + ".json"
     with contextlib.suppress(FileNotFoundError), open(facts) as file:
         if os.path.isdir(path):
-            return Tree(path=path, **json.load(file))
+            # A tree may have been put in its place by a link, which not every tool follows.
+            return Tree(path=os.path.realpath(path), **json.load(file))
     shutil.rmtree(path, ignore_errors=True)
     draft = tempfile.mkdtemp(prefix=f"{name}-", dir=cache_directory())
     try:
