@@ -4,9 +4,12 @@
 Every directory is opened from its parent's descriptor with O_NOFOLLOW and compared with what the scan saw, so that a
 directory that was replaced while the tree is packed (by a symlink, say) is noticed and never followed. A descriptor
 that fell out of the cache is opened again from the nearest ancestor that is still there. One thread, one cache.
+
+Every thread of a build has one, and a process may often have no more than 1024 descriptors, of which others want some:
+so a cache keeps a 64th of the limit at most, and lets go of what it can when there are none left.
 """
 
-from libc.errno cimport ELOOP, ENOTDIR, ESTALE, errno
+from libc.errno cimport ELOOP, EMFILE, ENFILE, ENOTDIR, ESTALE, errno
 from libc.stdint cimport uint64_t
 from posix.stat cimport struct_stat
 from posix.unistd cimport close
@@ -14,8 +17,15 @@ from posix.unistd cimport close
 from fastoci._engine.entry cimport Entry
 from fastoci._engine.kernel cimport OPEN_DIRECTORY, fstat, openat, set_errno
 
+cdef extern from "<sys/resource.h>" nogil:
+    struct rlimit:
+        unsigned long long rlim_cur
+    int getrlimit(int resource, rlimit *limit)
+    int RLIMIT_NOFILE
+
 cdef enum:
     DIRS_SLOTS = 48
+    DIRS_LEAST = 4
 
 cdef struct DirCache:
     const Entry *root
@@ -23,13 +33,18 @@ cdef struct DirCache:
     uint64_t clock
     const Entry *last
     int last_fd
+    int slots                       # that are used
     const Entry *entries[DIRS_SLOTS]
     int fds[DIRS_SLOTS]
     uint64_t used[DIRS_SLOTS]
 
 cdef inline void dirs_init(DirCache *cache, const Entry *root, int root_fd) noexcept nogil:
     """Begin with the root's descriptor alone."""
+    cdef rlimit limit
     cdef int slot
+    cache.slots = DIRS_SLOTS
+    if getrlimit(RLIMIT_NOFILE, &limit) == 0:
+        cache.slots = <int>max(<unsigned long long>DIRS_LEAST, min(<unsigned long long>DIRS_SLOTS, limit.rlim_cur // 64))
     cache.root = root
     cache.root_fd = root_fd
     cache.clock = 0
@@ -58,11 +73,22 @@ cdef inline int dirs_lookup(DirCache *cache, const Entry *directory) noexcept no
             return cache.fds[slot]
     return -1
 
+cdef inline int dirs_openat(DirCache *cache, int directory, const char *name, int flags) noexcept nogil:
+    """openat(2) that gives up every cached descriptor but `directory`, an own one, where there are no more to be had."""
+    cdef int slot, fd = openat(directory, name, flags)
+    if fd >= 0 or (errno != EMFILE and errno != ENFILE):
+        return fd
+    for slot in range(DIRS_SLOTS):
+        if cache.entries[slot] != NULL and cache.fds[slot] != directory:
+            close(cache.fds[slot])
+            cache.entries[slot] = NULL
+    return openat(directory, name, flags)
+
 cdef inline int dirs_add(DirCache *cache, const Entry *directory, int parent_fd) noexcept nogil:
     """Open `directory` in its parent, in the place of the descriptor that was not asked for longest."""
     cdef struct_stat status
     cdef int slot, oldest = 0
-    cdef int fd = openat(parent_fd, directory.name, OPEN_DIRECTORY)
+    cdef int fd = dirs_openat(cache, parent_fd, directory.name, OPEN_DIRECTORY)
     if fd < 0:
         if errno == ENOTDIR or errno == ELOOP:
             set_errno(ESTALE)
@@ -74,7 +100,7 @@ cdef inline int dirs_add(DirCache *cache, const Entry *directory, int parent_fd)
         close(fd)
         set_errno(ESTALE)
         return -1
-    for slot in range(DIRS_SLOTS):
+    for slot in range(cache.slots):
         if cache.entries[slot] == NULL:
             oldest = slot
             break

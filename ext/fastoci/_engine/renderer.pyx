@@ -13,7 +13,7 @@ from libc.string cimport memset
 from posix.stat cimport S_ISREG, struct_stat
 from posix.unistd cimport close
 
-from fastoci._engine.dirs cimport DirCache, dirs_close, dirs_init, dirs_open
+from fastoci._engine.dirs cimport DirCache, dirs_close, dirs_init, dirs_open, dirs_openat
 from fastoci._engine.entry cimport Entry, FLAG_SPARSE, data_size, next_entry
 from fastoci._engine.fault cimport (
     FAULT_CHANGED,
@@ -33,7 +33,6 @@ from fastoci._engine.kernel cimport (
     fstat,
     lseek,
     mtime_ns,
-    openat,
     pread,
     pread_cached,
 )
@@ -154,7 +153,7 @@ cdef class Renderer:
         cdef bint done
         if directory < 0:
             return self._fail_to_open(entry)
-        fd = openat(directory, entry.name, OPEN_FILE)
+        fd = dirs_openat(&self.dirs, directory, entry.name, OPEN_FILE)
         if fd < 0:
             return self._fail_to_open(entry)
         done = self._is_unchanged(entry, fd)
