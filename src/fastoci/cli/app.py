@@ -15,7 +15,7 @@ from fastoci.cli.console import print_error, write_stdout
 from fastoci.errors import FastociError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["COMMANDS", "run"]
 
@@ -119,8 +119,15 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
     allocator.limit_arenas()
     signals.install()
-    module = importlib.import_module(f"fastoci.cli.{module_of(name)}")
-    return invoke(name, getattr(module, _FUNCTIONS.get(name, "run")), arguments)
+    return invoke(name, function_of(name), arguments)
+
+
+def function_of(name: str) -> Callable[..., None]:
+    """Import a command's module and return its function."""
+    function: Callable[..., None] = getattr(
+        importlib.import_module(f"fastoci.cli.{module_of(name)}"), _FUNCTIONS.get(name, "run")
+    )
+    return function
 
 
 def module_of(name: str) -> str:
