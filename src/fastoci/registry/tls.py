@@ -1,7 +1,8 @@
 """Which certificates are trusted and shown, from where docker and podman keep them (containers-certs.d(5)).
 
-Beside the system's authorities (`CURL_CA_BUNDLE`, else `SSL_CERT_FILE` and `SSL_CERT_DIR`, say which) those of the first
-directory that exists: `--cert-dir`, or `certs.d/HOST[:PORT]` under ~/.config/containers, /etc/containers, /etc/docker.
+Beside the system's authorities (`CURL_CA_BUNDLE`, else `SSL_CERT_FILE` and `SSL_CERT_DIR`, say which) those of the
+first directory that exists: `--cert-dir`, or `certs.d/HOST[:PORT]` under ~/.config/containers, /etc/containers,
+/etc/docker.
 """
 
 from __future__ import annotations
