@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -25,7 +24,6 @@ from fastoci.image import ImageSource, StoredImage
 from fastoci.imageconfig import ConfigOptions, make_config
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
-from fastoci.layer.tarball import pack_tar, plan_tar
 from fastoci.output import STDOUT, Output, check_outside
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
@@ -252,6 +250,8 @@ class _Build:
         return targets
 
     def _open_private(self, stack: ExitStack) -> LayoutTarget:
+        import tempfile  # not at the top: a layout, which is the usual output, needs none
+
         # Layers are large, and /tmp is often memory.
         base = os.environ.get("TMPDIR") or (_LARGE_TMP if os.path.isdir(_LARGE_TMP) else tempfile.gettempdir())
         check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=_TMPDIR_HINT)
@@ -276,6 +276,8 @@ class _Build:
         with target.blob() as blob:
             if is_tree(source):
                 return pack_tree(source, self._policy, self._layer, blob, self._sink, below)
+            from fastoci.layer.tarball import pack_tar
+
             stream = stdin or sys.stdin.buffer if source.path == STDIN else None
             return pack_tar(source, self._layer, blob, self._sink, stream)
 
@@ -291,6 +293,8 @@ class _Build:
         if is_tree(source):
             planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, below))
         else:
+            from fastoci.layer.tarball import plan_tar
+
             stream = stdin or sys.stdin.buffer if source.path == STDIN else None
             planned = uploads.open(plan_tar(source, self._layer, self._sink, stream))
         if any(output.kind != "registry" for output in self._plan.outputs):
@@ -396,6 +400,8 @@ class _Build:
 @contextlib.contextmanager
 def _temporary_directory(base: str) -> Iterator[str]:
     """Make a directory for layers that only pass through; an error in it says how to have it elsewhere."""
+    import tempfile
+
     try:
         directory = tempfile.mkdtemp(prefix="fastoci-", dir=base)
     except OSError as error:

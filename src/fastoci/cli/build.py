@@ -23,7 +23,7 @@ __all__ = ["run"]
 _Many = list[str] | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class TreeFlags:
     """What of the trees is packed, and how."""
 
@@ -73,7 +73,7 @@ class TreeFlags:
         return words.parse_epoch(value, "SOURCE_DATE_EPOCH") if value else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class DestinationFlags:
     """Where the image goes."""
 

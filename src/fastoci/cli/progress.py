@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -111,7 +110,7 @@ class JsonProgress:
         """Write the event."""
         if self._verbose or not isinstance(event, Notice):
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(event).__name__).lower()
-            self._write(name, dataclasses.asdict(event))
+            self._write(name, event._asdict())
 
     def headline(self, text: str) -> None:
         """Write the settings as the event `start`."""
