@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 __all__ = [
     "BlobDone",
     "BlobProgress",
+    "CheckProgress",
     "Event",
     "ImageLoaded",
     "LayerPacked",
@@ -101,6 +102,14 @@ class BlobDone(NamedTuple):
     key: str | None = None
 
 
+class CheckProgress(NamedTuple):
+    """Of the `total` bytes of the blobs of an image, or of all of a layout, `done` have been read and checked."""
+
+    name: str
+    done: int
+    total: int
+
+
 class Retry(NamedTuple):
     """Something passing went wrong with `title`, and it goes on: `reason` says what, `resumed_at` from which byte.
 
@@ -178,6 +187,7 @@ Event = (
     | PushAllowed
     | BlobProgress
     | BlobDone
+    | CheckProgress
     | Retry
     | Resumed
     | Tagged

@@ -16,6 +16,7 @@ from fastoci.cli.units import format_size
 from fastoci.events import (
     BlobDone,
     BlobProgress,
+    CheckProgress,
     ImageLoaded,
     LayerPacked,
     LayerProgress,
@@ -178,6 +179,8 @@ class PlainProgress:
                 return f"{repository}: push allowed"
             case BlobProgress(title=title, total=total, pulling=pulling):
                 return f"{'pulling' if pulling else 'pushing'} {title}: {format_size(total)}" if is_new else None
+            case CheckProgress(name, total=total):
+                return f"checking {name}: {format_size(total)}" if is_new else None
             case BlobDone(digest, title, how=how):
                 return f"{how} {digest} ({title})"
             case Retry(reason=reason, wait=wait, resumed_at=None):
