@@ -30,7 +30,7 @@ def kinds() -> str:
     """Return the kinds of `fastoci build`'s options, as `bare_typer.py` wants them."""
     app = typer.Typer(add_completion=False)
     app.command()(spread(run))
-    letters = {"integer range": "n", "boolean": "f", "choice": "c"}
+    letters = {"integer range": "n", "int range": "n", "boolean": "f", "choice": "c"}
     return "".join(
         "m" if getattr(param, "multiple", False) else letters.get(param.type.name, "t")
         for param in typer.main.get_command(app).params

@@ -467,7 +467,7 @@ def test_plain_progress(tree, capfd):
         (["rootfs", "--compression", "lzma"], "invalid value for '--compression'", "--help"),
         (["rootfs", "--threads", "0"], "invalid value for '-T'", "--help"),
         (["rootfs", "--load=rkt"], "no such engine: 'rkt'", "docker, podman, containerd"),
-        ([], "missing argument", "--help"),
+        ([], "nothing to build from", "name a directory or a tar archive"),
     ],
 )
 def test_wrong_usage(tree, capfd, arguments, error, hint):

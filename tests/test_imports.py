@@ -234,3 +234,13 @@ def test_a_build_imports_nothing_of_the_network_nor_of_the_terminal(tmp_path: Pa
     loaded = loaded_by_command("build", str(tmp_path / "tree"), "-o", f"oci:{tmp_path}/image", "--progress=none")
     assert "fastoci.build" in loaded
     assert not named(loaded, "urllib3", "rich", "http", "ssl", "pydantic")
+    # How registries are reached is a value among the arguments, and nothing more.
+    assert named(loaded, "fastoci.registry") == ["fastoci.registry", "fastoci.registry.options"]
+
+
+def test_a_tree_into_a_layout_needs_neither_archives_nor_what_is_seldom_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    loaded = loaded_by_command("build", str(tmp_path / "tree"), "-o", f"oci:{tmp_path}/image", "--progress=none")
+    assert not named(loaded, "tarfile", "tempfile", "random", "csv", "tomllib", "logging", "getpass")
+    seldom = ("archive", "archive_reader", "docker_archive", "tarmembers")
+    assert not named(loaded, "fastoci.layer.tarball", *(f"fastoci.store.{name}" for name in seldom))

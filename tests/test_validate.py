@@ -29,7 +29,7 @@ from fastoci.errors import (
     RegistryError,
     StoreError,
 )
-from fastoci.events import Notice
+from fastoci.events import CheckProgress, Notice
 from fastoci.findings import Finding, Findings
 from fastoci.registry.options import RegistryOptions
 from fastoci.validate import validate
@@ -52,6 +52,23 @@ from imagekit import (
 @pytest.fixture
 def image(kit):
     return kit.add(kit.image(), "1", "example.org/me/app:1")
+
+
+def test_how_far_the_reading_is(kit):
+    big = make_tar({"big": noise(5 << 20)})
+    descriptor = kit.add(kit.image(big, make_tar({"small": b"1"})), "1")
+    seen = []
+    assert check(kit, sink=seen.append).is_valid
+    positions = [event for event in seen if isinstance(event, CheckProgress)]
+    manifest = kit.read(descriptor)
+    total = sum(blob["size"] for blob in manifest["layers"])
+    assert {(event.name, event.total) for event in positions} == {(f"oci:{kit}", total)}
+    done = [event.done for event in positions]
+    assert done == sorted(done)
+    assert 0 < done[0] < done[-1] == total
+    seen.clear()
+    check(kit, fast=True, sink=seen.append)
+    assert not [event for event in seen if isinstance(event, CheckProgress)]
 
 
 def check(name, **options):
@@ -452,7 +469,9 @@ class TestLayouts:
         stray = kit.blob(b"anything", "x")
         kit.file(stray["digest"]).write_bytes(b"something")
         path = f"blobs/sha256/{stray['digest'][7:]}"
-        assert errors(check(kit)) == [f"{path}: the blob's digest is {sha256(b'something')}"]
+        assert errors(check(kit)) == [
+            f"{path}: the blob's digest is {sha256(b'something')}, and {stray['digest']} is said of it"
+        ]
         assert check(f"{kit}:1").is_valid
         assert check(kit, fast=True).is_valid
 

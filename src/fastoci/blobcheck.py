@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from fastoci.events import Notice, Sink
+from fastoci.events import CheckProgress, Notice, Sink, Throttle
 from fastoci.layercheck import LayerFacts, check_layer, zstd_reader
 from fastoci.spec import mediatypes
 from fastoci.spec.descriptor import Descriptor
@@ -66,6 +66,9 @@ class BlobCheck:
         self._fast = fast
         self._stop = stop
         self._sink = sink
+        self._done = 0
+        self._total = 0
+        self._throttle = Throttle()
 
     def tasks(self, uses: Iterable[BlobUse]) -> list[Callable[[], None]]:
         """Return the checks, one for each blob, the largest first."""
@@ -73,6 +76,7 @@ class BlobCheck:
         for use in uses:
             jobs.setdefault(_Job.of(use), []).append(use)
         ordered = sorted(jobs.items(), key=lambda item: -item[0].blob.size)
+        self._total += sum(job.blob.size for job in jobs)
         return [self._task(job, tuple(uses)) for job, uses in ordered]
 
     def _task(self, job: _Job, uses: Sequence[BlobUse]) -> Callable[[], None]:
@@ -107,7 +111,7 @@ class BlobCheck:
         blob = job.blob
         with self._source.open_blob(blob) as stream:
             facts = check_layer(
-                stream,
+                cast("BinaryIO", _Counted(stream, self._advance)),  # only its read is asked for
                 algorithm=blob.digest.algorithm,
                 limit=blob.size,
                 compression=job.compression,
@@ -121,13 +125,20 @@ class BlobCheck:
         self._sink(Notice(f"checked {blob.digest}: {facts.size:,} bytes, {facts.entries:,} entries"))
         return facts
 
+    def _advance(self, size: int) -> None:
+        with self._lock:
+            self._done += size
+            if self._done == size or self._done >= self._total or self._throttle.due():
+                # Beneath the lock, or a later one might overtake it.
+                self._sink(CheckProgress(self._source.name, self._done, max(self._done, self._total)))
+
     def _compare(self, use: BlobUse, job: _Job, facts: LayerFacts) -> None:
         add, digest = self._findings.add, job.blob.digest
         if facts.size != job.blob.size:
             # The store has compared the sizes before; a file can change.
             add("error", use.path, f"the blob has not the {job.blob.size:,} bytes that are said of it", digest)
         if facts.digest != digest:
-            add("error", use.path, f"the blob's digest is {facts.digest}", digest)
+            add("error", use.path, f"the blob's digest is {facts.digest}, and {digest} is said of it", digest)
         for problem in facts.problems:
             add(problem.severity, use.path, problem.message, digest)
         if use.diff_id is None:
@@ -146,3 +157,17 @@ class BlobCheck:
     def _note(self, severity: Severity, uses: Sequence[BlobUse], job: _Job, message: str) -> None:
         for use in uses:
             self._findings.add(severity, use.path, message, job.blob.digest)
+
+
+class _Counted:
+    """A blob's stream that says how many bytes were read of it."""
+
+    def __init__(self, stream: BinaryIO, advance: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._advance = advance
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if data:
+            self._advance(len(data))
+        return data

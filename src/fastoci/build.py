@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -25,7 +24,6 @@ from fastoci.image import ImageSource, StoredImage
 from fastoci.imageconfig import ConfigOptions, make_config
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
-from fastoci.layer.tarball import pack_tar, plan_tar
 from fastoci.output import STDOUT, Output, check_outside
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
 
     from fastoci.base import BaseImage
     from fastoci.onepass import LayerUploads, Sent
+    from fastoci.packedlayer import FinishedLayer
 
 __all__ = ["BuildResult", "ConfigOptions", "build"]
 
@@ -90,6 +89,7 @@ def build(
     registry: RegistryOptions | None = None,
     source_date_epoch: int | None = None,
     base: str | ImageName | None = None,
+    packed: Sequence[str] = (),
     by_digest: bool = False,
     mount_from: str | None = None,
     stdin: BinaryIO | None = None,
@@ -110,6 +110,7 @@ def build(
         registry: How registries are reached.
         source_date_epoch: Seconds since 1970: the time of creation, and the limit of modification times. None: neither.
         base: The image beneath, of any transport; None starts from nothing.
+        packed: Documents of layers that `pack_layer` made, to stand between the base and the sources, lowest first.
         by_digest: Whether what is pushed gets no tag.
         mount_from: A repository at the registry that may have some of the blobs.
         stdin: Where `-` is read from; None is this process's stdin.
@@ -127,14 +128,14 @@ def build(
         RegistryError: A registry could not be reached, or did not take the image.
         EngineError: No engine was found, or it did not take the image.
     """
-    plan = BuildPlan.make(sources, tags, outputs, push=push, load=load)
+    plan = BuildPlan.make(sources, tags, outputs, push=push, load=load, packed=packed)
     policy = policy or TreePolicy()
     if source_date_epoch is not None:
         policy = replace(policy, mtime_limit=source_date_epoch)
     plan.check(policy)
     upload = _Upload(registry or RegistryOptions(), by_digest, mount_from)
     work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), upload, sink)
-    return work.run(source_date_epoch, base, stdin, stdout)
+    return work.run(source_date_epoch, base, packed, stdin, stdout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +167,15 @@ class _Build:
         self._sink = sink
         self._timings: dict[str, float] = {}
         self._base: BaseImage | None = None
+        self._finished: list[FinishedLayer] = []
 
     def run(
-        self, epoch: int | None, base: str | ImageName | None, stdin: BinaryIO | None, stdout: BinaryIO | None
+        self,
+        epoch: int | None,
+        base: str | ImageName | None,
+        packed: Sequence[str],
+        stdin: BinaryIO | None,
+        stdout: BinaryIO | None,
     ) -> BuildResult:
         with ExitStack() as stack, self._timed("total"):
             with self._timed("check"):
@@ -176,6 +183,7 @@ class _Build:
                 self._find_engines()
                 if base is not None:
                     self._base = self._open_base(base, stack)
+                self._finished = self._open_finished(packed, stack)
             targets = self._open_targets(stack, stdout)
             primary = targets[0][1]
             with self._timed("pack"):
@@ -222,6 +230,14 @@ class _Build:
         hosts = {reference.host for reference in self._plan.pushes}
         return open_base(image, self._config.platform, self._upload.options, self._sink, stack, login_hosts=hosts)
 
+    def _open_finished(self, paths: Sequence[str], stack: ExitStack) -> list[FinishedLayer]:
+        if not paths:
+            return []
+        from fastoci.packedlayer import open_layer
+
+        hosts = {reference.host for reference in self._plan.pushes}
+        return [open_layer(path, self._upload.options, self._sink, stack, login_hosts=hosts) for path in paths]
+
     def _find_engines(self) -> None:
         """Fill in which engines are meant, so that one that is missing ends the work before it begins."""
         for number, output in enumerate(self._plan.outputs):
@@ -252,6 +268,8 @@ class _Build:
         return targets
 
     def _open_private(self, stack: ExitStack) -> LayoutTarget:
+        import tempfile  # not at the top: a layout, which is the usual output, needs none
+
         # Layers are large, and /tmp is often memory.
         base = os.environ.get("TMPDIR") or (_LARGE_TMP if os.path.isdir(_LARGE_TMP) else tempfile.gettempdir())
         check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=_TMPDIR_HINT)
@@ -260,6 +278,7 @@ class _Build:
     def _pack(self, target: Target, stdin: BinaryIO | None, uploads: LayerUploads | None) -> Iterator[PackedLayer]:
         # The layers below, the base's first: a destination's ancestors are as these have them.
         below = list(self._base.packed) if self._base is not None else []
+        below += [layer.packed for layer in self._finished]
         for source in self._plan.sources:
             if uploads is None:
                 packed = self._pack_to_disk(source, target, stdin, below)
@@ -276,6 +295,8 @@ class _Build:
         with target.blob() as blob:
             if is_tree(source):
                 return pack_tree(source, self._policy, self._layer, blob, self._sink, below)
+            from fastoci.layer.tarball import pack_tar
+
             stream = stdin or sys.stdin.buffer if source.path == STDIN else None
             return pack_tar(source, self._layer, blob, self._sink, stream)
 
@@ -291,6 +312,8 @@ class _Build:
         if is_tree(source):
             planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, below))
         else:
+            from fastoci.layer.tarball import plan_tar
+
             stream = stdin or sys.stdin.buffer if source.path == STDIN else None
             planned = uploads.open(plan_tar(source, self._layer, self._sink, stream))
         if any(output.kind != "registry" for output in self._plan.outputs):
@@ -314,7 +337,10 @@ class _Build:
     def _describe(self, layers: Sequence[PackedLayer], epoch: int | None) -> tuple[NewImage, Descriptor]:
         """Return the image's documents and the descriptor of its config."""
         base = self._base
-        config = make_config(self._config, self._plan.sources, layers, epoch, None if base is None else base.config)
+        finished = self._finished
+        sources = [*(layer.source for layer in finished), *self._plan.sources]
+        layers = [*(layer.packed for layer in finished), *layers]
+        config = make_config(self._config, sources, layers, epoch, None if base is None else base.config)
         config_data = config.to_bytes()
         config_descriptor = Descriptor.of(mediatypes.OCI_CONFIG, config_data)
         descriptors = tuple(layer.descriptor for layer in layers)
@@ -329,11 +355,14 @@ class _Build:
     def _write(self, targets: Sequence[tuple[Output | None, Target]], image: NewImage) -> None:
         primary = targets[0][1]
         layers = list(image.layers)
+        is_kept = any(output.kind != "registry" for output in self._plan.outputs)
         if self._base is not None:
             beneath = [layer for layer in self._base.layers if self._base.is_here(layer)]
             layers = beneath + layers[len(self._base.layers) :]
-            if any(output.kind != "registry" for output in self._plan.outputs):
+            if is_kept:
                 copy_layers(self._base.source, primary, beneath)
+        for finished in self._finished if is_kept else ():
+            copy_layers(finished.image, primary, [finished.packed.descriptor])
         # What can fail comes first, so that the image appears everywhere or nowhere.
         for _, target in targets[1:]:
             copy_layers(StoredImage.of(_layout(primary).layout), target, layers)
@@ -367,6 +396,7 @@ class _Build:
         parts: dict[Digest, ImageSource] = dict.fromkeys((layer.digest for layer in image.layers), own)
         if self._base is not None:
             parts |= dict.fromkeys((layer.digest for layer in self._base.layers), self._base.source)
+        parts |= {layer.packed.descriptor.digest: layer.image for layer in self._finished}
         documents = {descriptor.digest: data for descriptor, data in image.documents}
         pushed = deliver(
             ComposedImage(own.name, image.manifest, documents, parts),
@@ -396,6 +426,8 @@ class _Build:
 @contextlib.contextmanager
 def _temporary_directory(base: str) -> Iterator[str]:
     """Make a directory for layers that only pass through; an error in it says how to have it elsewhere."""
+    import tempfile
+
     try:
         directory = tempfile.mkdtemp(prefix="fastoci-", dir=base)
     except OSError as error:

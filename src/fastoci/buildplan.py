@@ -38,6 +38,7 @@ class BuildPlan:
         *,
         push: bool,
         load: bool | str,
+        packed: Sequence[str] = (),
     ) -> BuildPlan:
         """Return the plan that these arguments of `build` make.
 
@@ -45,13 +46,15 @@ class BuildPlan:
             UsageError: One of them cannot be read.
         """
         trees = [TreeSource.parse(source) if isinstance(source, str) else source for source in sources]
-        if not trees:
+        if not trees and not packed:
             raise UsageError("nothing to build from", hint="name a directory or a tar archive")
         wanted = [Output.parse(output) if isinstance(output, str) else output for output in outputs]
         if push:
             wanted.append(Output("registry"))
         if load:
             wanted.append(Output("load", name=None if load is True else load))
+        if not trees and not wanted:
+            raise UsageError("no name for the output: there is no source", hint="name one: -o oci:DIR")
         return cls(trees, list(dict.fromkeys(map(_tag, tags))), wanted or [default_output(trees)])
 
     def check(self, policy: TreePolicy) -> None:

@@ -4,18 +4,21 @@ Nothing below the command line prints. Each use case takes a `Sink`, a callable 
 may be called from any thread, never from two at once for the same piece of work, and must be quick. Numbers are
 absolute positions, never increments, so that a retry needs no subtraction and an event may be dropped. Events of the
 same kind for the same piece of work come at most ten times a second; the first and the last always come.
+
+They are named tuples, not frozen dataclasses as other values are: every command defines all of them when it starts, in
+a third of the time (6 against 17 ms of CPU time on the machine where it was measured).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = [
     "BlobDone",
     "BlobProgress",
+    "CheckProgress",
     "Event",
     "ImageLoaded",
     "LayerPacked",
@@ -35,8 +38,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class LayerScanned:
+class LayerScanned(NamedTuple):
     """The scan of one source is complete. `entries` counts tar entries, `size` is the bytes of the tar to come."""
 
     layer: str
@@ -45,8 +47,7 @@ class LayerScanned:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class LayerProgress:
+class LayerProgress(NamedTuple):
     """Of the `total` bytes of a layer's tar `done` are packed, into `written` compressed bytes."""
 
     layer: str
@@ -55,8 +56,7 @@ class LayerProgress:
     written: int
 
 
-@dataclass(frozen=True, slots=True)
-class LayerPacked:
+class LayerPacked(NamedTuple):
     """A layer is whole: `tar_size` bytes of tar became a blob of `size` bytes. Digests are `sha256:…` as text."""
 
     layer: str
@@ -67,15 +67,13 @@ class LayerPacked:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class PushAllowed:
+class PushAllowed(NamedTuple):
     """The registry has agreed to take blobs for `repository` (host and path)."""
 
     repository: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlobProgress:
+class BlobProgress(NamedTuple):
     """Of the `total` bytes of a blob `done` are on their way or there. `title` is what to call it on screen.
 
     After a fault `done` falls back to what the registry has acknowledged. `pulling` says that it comes from there.
@@ -89,8 +87,7 @@ class BlobProgress:
     pulling: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BlobDone:
+class BlobDone(NamedTuple):
     """A blob stands where it shall: pushed or pulled now, there already (`skipped`), or mounted from a repository.
 
     Its progress was told under `key`, which is another word than its digest where that was not known from the start;
@@ -105,8 +102,15 @@ class BlobDone:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class CheckProgress(NamedTuple):
+    """Of the `total` bytes of the blobs of an image, or of all of a layout, `done` have been read and checked."""
+
+    name: str
+    done: int
+    total: int
+
+
+class Retry(NamedTuple):
     """Something passing went wrong with `title`, and it goes on: `reason` says what, `resumed_at` from which byte.
 
     `pulling` says that the bytes come from the registry, and that it is we who hold those before.
@@ -119,8 +123,7 @@ class Retry:
     pulling: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(NamedTuple):
     """An upload that an earlier run of the command left goes on: of `total` bytes the registry holds `offset`.
 
     `total` is None where the blob is being made while it is sent.
@@ -131,8 +134,7 @@ class Resumed:
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Tagged:
+class Tagged(NamedTuple):
     """The manifest stands under its final name. `platform` is `os/arch[/variant]`."""
 
     name: str
@@ -140,8 +142,7 @@ class Tagged:
     platform: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PushSummary:
+class PushSummary(NamedTuple):
     """What a push cost, in bytes: sent in all, not sent because it stood, gone on from, and sent a second time."""
 
     sent: int
@@ -151,8 +152,7 @@ class PushSummary:
     repeated: int
 
 
-@dataclass(frozen=True, slots=True)
-class PullSummary:
+class PullSummary(NamedTuple):
     """What a pull cost, in bytes: fetched now, not fetched because it stood, and left by an earlier run."""
 
     fetched: int
@@ -160,24 +160,21 @@ class PullSummary:
     resumed: int
 
 
-@dataclass(frozen=True, slots=True)
-class ImageLoaded:
+class ImageLoaded(NamedTuple):
     """A container engine has taken the image under `name`."""
 
     engine: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(NamedTuple):
     """Something the caller should know and may want to change. Work goes on."""
 
     message: str
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """A detail for those who ask (`-v`): which credentials were found where, which mode an upload uses."""
 
     message: str
@@ -190,6 +187,7 @@ Event = (
     | PushAllowed
     | BlobProgress
     | BlobDone
+    | CheckProgress
     | Retry
     | Resumed
     | Tagged

@@ -19,7 +19,6 @@ from fastoci.spec.index import Index
 from fastoci.spec.manifest import Manifest
 from fastoci.spec.platform import Platform
 from fastoci.spec.reference import Reference
-from fastoci.store.archive_reader import Archive
 from fastoci.store.layout import Layout
 from fastoci.store.verified import open_verified
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
+    from fastoci.store.archive_reader import Archive
     from fastoci.store.verified import Hasher
 
 __all__ = [
@@ -202,7 +202,7 @@ class StoredImage(Source):
 
     def close(self) -> None:
         """Let go of the archive's file."""
-        if isinstance(self.store, Archive):
+        if not isinstance(self.store, Layout):
             self.store.close()
 
 
@@ -335,6 +335,8 @@ def open_image(name: str | ImageName, options: RegistryOptions | None = None, si
     if image.transport == "oci":
         return StoredImage(Layout.open(path), image)
     if image.transport != "docker":
+        from fastoci.store.archive_reader import Archive  # not at the top: a layout needs no tar
+
         return StoredImage(Archive.open(path), image)
     reference = Reference.parse(image.target)
 

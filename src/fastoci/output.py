@@ -6,7 +6,6 @@ The short form is a transport or a path (`oci:PATH[:TAG]`, `oci-archive:FILE[:TA
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,9 +60,12 @@ class Output:
         """
         if not text:
             raise UsageError("-o names no output", hint=_HINT)
-        fields = next(csv.reader([text]), [])
-        if any(field.startswith("type=") for field in fields):
-            return _from_fields(text, fields)
+        if "type=" in text:
+            import csv
+
+            fields = next(csv.reader([text]), [])
+            if any(field.startswith("type=") for field in fields):
+                return _from_fields(text, fields)
         if text == STDOUT:
             return cls("oci-archive", STDOUT)
         return _from_name(text)

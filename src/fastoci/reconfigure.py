@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
     from fastoci.spec.digest import Digest
 
-__all__ = ["set_config"]
+__all__ = ["place_of", "set_config"]
 
 
 def set_config(
@@ -85,13 +85,23 @@ def set_config(
         top = Descriptor.of(manifest.media_type, data)
         parts: dict[Digest, ImageSource] = dict.fromkeys((layer.digest for layer in manifest.layers), source)
         documents = {config_descriptor.digest: config, top.digest: data}
-        target, names = _place(source, found, tag, top.digest)
+        target, names = place_of(source, found, tag, top.digest)
         composed = ComposedImage(source.name, top, documents, parts)
         return put(composed, top, target, options, names=names, sink=sink)
 
 
-def _place(source: ImageSource, found: Descriptor, tag: str | None, digest: Digest) -> tuple[ImageName, list[str]]:
-    """Return where the new image goes, and its names in a layout."""
+def place_of(source: ImageSource, found: Descriptor, tag: str | None, digest: Digest) -> tuple[ImageName, list[str]]:
+    """Return where an image that is to stand in another's place goes, and its names in a layout.
+
+    Args:
+        source: The image whose place it takes.
+        found: The descriptor of that.
+        tag: The new one's tag; None takes over that of the other.
+        digest: The new one's.
+
+    Raises:
+        UsageError: The other is in an archive.
+    """
     if isinstance(source, RegistryImage):
         reference = source.reference
         tag = tag or (reference.tag if reference.digest is None else None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from fastoci.store.archive import ArchiveWriter
 from fastoci.store.layout import Layout
 
 if TYPE_CHECKING:
@@ -108,6 +107,8 @@ class ArchiveTarget:
     """
 
     def __init__(self, target: str | BinaryIO, stack: ExitStack) -> None:
+        from fastoci.store.archive import ArchiveWriter  # not at the top: a layout needs no tar
+
         self._writer = stack.enter_context(ArchiveWriter(target))
 
     def blob(self) -> BlobWriter:

@@ -86,7 +86,7 @@ def validate(
         image: Its name, of any transport.
         options: How a registry is reached.
         fast: Whether to look only for the presence and size of blobs; documents are read all the same.
-        sink: Told which blob was checked; given the registry client's events.
+        sink: Told how far the reading is, and which blob was checked; given the registry client's events.
 
     Returns:
         What was found. Nothing wrong: `is_valid`.

@@ -54,6 +54,8 @@ BUILD_AND_PUSH = [
         events.PushSummary(2684354560, 0, 0, 1503238554, 4 << 20),
         "24.6s total: sent 2.5 GiB, skipped 0, resumed 1.4 GiB, repeated 4 MiB",
     ),
+    (30.0, events.CheckProgress("oci:x", 1 << 20, 2684354560), "30.0s checking oci:x: 2.5 GiB"),
+    (31.0, events.CheckProgress("oci:x", 2684354560, 2684354560), None),
     (124.6, events.ImageLoaded("docker", "x:1"), "124.6s loaded x:1 into docker"),
     (125.0, events.Notice("a detail"), None),
     (125.0, events.Warned("all of it", "--chown"), "warning: all of it; --chown"),
@@ -215,3 +217,12 @@ def test_results_are_escaped_on_a_terminal(capfdbinary, monkeypatch):
 )
 def test_printable(text, shown):
     assert printable(text) == shown
+
+
+def test_the_whole_of_a_check():
+    clock = Clock()
+    tally = Tally(clock)
+    assert tally.add(events.CheckProgress("oci:x", 0, 2 * GIB))
+    clock.now += 10
+    assert not tally.add(events.CheckProgress("oci:x", GIB, 2 * GIB))
+    assert tally.status() == "checked 1.0/2.0 GiB, 102 MiB/s, ETA 10s"

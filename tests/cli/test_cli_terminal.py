@@ -83,7 +83,10 @@ def test_bars():
         events.LayerProgress("rootfs", 0, 2 << 30, 0),
         events.LayerProgress("rootfs", 1 << 30, 2 << 30, 1 << 29),
         events.BlobProgress(LAYER, "[bold]9f2c\x1b41aa", 1181116006, 2684354560),
+        events.CheckProgress("oci:x", 1 << 30, 2 << 30),
     )
+    assert "checking oci:x" in drawn
+    assert "1.0/2.0 GiB" in drawn
     assert re.search(r"packing  rootfs +━━━━━━━━ ", drawn)
     assert "1 GiB → 512 MiB" in drawn
     assert "pushing  [bold]9f2c\\x1b41aa" in drawn

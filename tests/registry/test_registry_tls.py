@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +78,32 @@ def test_variables(
 ) -> None:
     monkeypatch.setenv(variable, str(directory / "ca.crt"))
     connect(secure).ping()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not on PATH: apt-get install openssl")
+def test_a_directory_of_authorities(
+    secure: FakeRegistry, connect: Connect, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The form that OpenSSL reads: names are hashes of subjects.
+    name = subprocess.run(
+        ["openssl", "x509", "-noout", "-subject_hash", "-in", str(directory / "ca.crt")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    (directory / f"{name}.0").symlink_to("ca.crt")
+    monkeypatch.setenv("SSL_CERT_DIR", str(directory))
+    connect(secure).ping()
+
+
+def test_curls_bundle_is_instead_of_others(
+    secure: FakeRegistry, connect: Connect, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trustme.CA().cert_pem.write_to_path(str(directory / "other.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(directory / "ca.crt"))
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(directory / "other.pem"))
+    with pytest.raises(RegistryError, match="certificate"):
+        connect(secure).ping()
 
 
 def test_an_unknown_authority_is_refused_at_once(

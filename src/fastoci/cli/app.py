@@ -15,7 +15,7 @@ from fastoci.cli.console import print_error, write_stdout
 from fastoci.errors import FastociError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["COMMANDS", "run"]
 
@@ -26,8 +26,11 @@ COMMANDS = {
     "push": "Push an image on disk to registries.",
     "pull": "Pull an image from a registry into a layout or an archive.",
     "copy": "Copy an image between registries, layouts and archives.",
+    "layer pack": "Make one layer of a directory tree or a tar file, for a build elsewhere.",
     "index create": "Join images that stand already, each for its platform, into an index.",
     "config set": "Give an image that stands already another config.",
+    "rebase": "Put the layers of an image on another base, without building it again.",
+    "gc": "Remove from a layout what none of its images needs.",
     "tag": "Give an image more tags, where it stands.",
     "ls": "List the tags of a repository, or the images of a layout or archive.",
     "digest": "Show the digest of an image.",
@@ -119,8 +122,15 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
     allocator.limit_arenas()
     signals.install()
-    module = importlib.import_module(f"fastoci.cli.{module_of(name)}")
-    return invoke(name, getattr(module, _FUNCTIONS.get(name, "run")), arguments)
+    return invoke(name, function_of(name), arguments)
+
+
+def function_of(name: str) -> Callable[..., None]:
+    """Import a command's module and return its function."""
+    function: Callable[..., None] = getattr(
+        importlib.import_module(f"fastoci.cli.{module_of(name)}"), _FUNCTIONS.get(name, "run")
+    )
+    return function
 
 
 def module_of(name: str) -> str:

@@ -23,7 +23,7 @@ __all__ = ["run"]
 _Many = list[str] | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class TreeFlags:
     """What of the trees is packed, and how."""
 
@@ -73,7 +73,7 @@ class TreeFlags:
         return words.parse_epoch(value, "SOURCE_DATE_EPOCH") if value else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class DestinationFlags:
     """Where the image goes."""
 
@@ -102,8 +102,11 @@ class DestinationFlags:
 
 def run(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SRC[:/DEST]...", help="Directories and tar archives; - is a tar on stdin.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="SRC[:/DEST]...", help="Directories and tar archives; - is a tar on stdin.", show_default=False
+        ),
+    ] = None,
     *,
     base: Annotated[
         str | None,
@@ -112,6 +115,10 @@ def run(
             metavar="IMAGE",
             help="The image beneath: a reference, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE.  [scratch]",
         ),
+    ] = None,
+    layer: Annotated[
+        _Many,
+        typer.Option(metavar="FILE.json", help="A layer that `layer pack` made, to stand between base and sources."),
     ] = None,
     destination: DestinationFlags,
     config: ConfigFlags,
@@ -132,23 +139,24 @@ def run(
         raise UsageError("stdout is for one: the archive of -o, or the document of --json", hint="use --metadata-file")
     with output.console() as console:
         options = config.options(lambda message, hint: console.sink(Warned(message, hint)))
-        layer, policy, epoch, reached = tree.layer(), tree.policy(), tree.epoch(), registry.options()
-        level = f":{layer.level}" if layer.compression == "gzip" else ""
+        making, policy, epoch, reached = tree.layer(), tree.policy(), tree.epoch(), registry.options()
+        level = f":{making.level}" if making.compression == "gzip" else ""
         platform = options.platform or Platform.host()
-        console.headline(f"{platform} {layer.compression}{level} threads={layer.threads or available_cpus()}")
+        console.headline(f"{platform} {making.compression}{level} threads={making.threads or available_cpus()}")
         files.prepare()
         result = build(
-            sources,
+            sources or (),
             tags=destination.tag or (),
             outputs=destination.output or (),
             push=destination.push,
             load=destination.load_into or destination.load,
             config=options,
             policy=policy,
-            layer=layer,
+            layer=making,
             registry=reached,
             source_date_epoch=epoch,
             base=None if base == "scratch" else base,
+            packed=layer or (),
             by_digest=destination.by_digest,
             mount_from=destination.mount_from,
             sink=console.sink,

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fastoci.cli.settings import read_settings
 from fastoci.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["invoke"]
+__all__ = ["invoke", "parser_of", "spread"]
 
 # From 0.26 on typer brings its own copy of click. The base class of the one error that it exports under either regime
 # is that of everything its parser raises.
@@ -41,11 +42,14 @@ def invoke(name: str, function: Callable[..., None], arguments: Sequence[str]) -
         UsageError: The arguments are not those of the command.
         FastociError: Whatever the command raises.
     """
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(spread(function))
-    command = typer.main.get_command(app)
+    command = parser_of(name, function)
+    title, words = f"fastoci {name}", list(_spelled_out(arguments, command.params))
     try:
-        with command.make_context(f"fastoci {name}", list(_spelled_out(arguments, command.params))) as context:
+        # The command line is judged first: its mistakes and `--help` need no settings.
+        context = command.make_context(title, list(words))
+        if settings := read_settings(name, command.params, _OPTIONAL_VALUES):
+            context = command.make_context(title, words, default_map=settings)
+        with context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
@@ -54,6 +58,18 @@ def invoke(name: str, function: Callable[..., None], arguments: Sequence[str]) -
         message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]  # click's method
         raise UsageError(message[:1].lower() + message[1:], hint=f"fastoci {name} --help") from error
     return 0
+
+
+def parser_of(name: str, function: Callable[..., None]) -> Any:  # noqa: ANN401 - click's Command, whichever click
+    """Return what parses the arguments of a command.
+
+    Args:
+        name: See `invoke`.
+        function: See `invoke`.
+    """
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(spread(function))
+    return typer.main.get_command(app)
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:

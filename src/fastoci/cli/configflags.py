@@ -29,7 +29,7 @@ def _refuse(short: str, instead: str, why: str) -> Callable[[bool], None]:
     return refuse
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class BuildOutputFlags(OutputFlags):
     """As everywhere, but `-v`, which docker's users take for a volume, is not `--verbose`."""
 
@@ -43,7 +43,7 @@ class BuildOutputFlags(OutputFlags):
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class ConfigFlags:
     """What the image says of itself."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class SourceFlags:
     """How the registry that the image comes from is reached, where that differs."""
 
@@ -35,7 +35,7 @@ class SourceFlags:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class DestinationFlags:
     """How the registry that the image goes to is reached, where that differs."""
 

@@ -27,7 +27,7 @@ _AuthFile = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class HostFlags:
     """How the registry is reached, and where credentials are kept."""
 
@@ -49,7 +49,7 @@ class HostFlags:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class UserFlags:
     """Who logs in."""
 

@@ -37,7 +37,7 @@ _SIZE = re.compile(r"([0-9]{1,15}) ?(?:([kmg])i?|)b?", re.IGNORECASE)
 _UNITS = {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class OutputFlags:
     """How a command speaks."""
 
@@ -51,7 +51,7 @@ class OutputFlags:
         return Console(json=self.json, progress=self.progress, quiet=self.quiet, verbose=self.verbose)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class RegistryFlags:
     """How a registry is reached, and as whom."""
 
@@ -94,7 +94,7 @@ class RegistryFlags:
         return values
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class UploadFlags(RegistryFlags):
     """How blobs are sent, besides how the registry is reached."""
 

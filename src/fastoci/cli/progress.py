@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from fastoci.cli.units import format_size
 from fastoci.events import (
     BlobDone,
     BlobProgress,
+    CheckProgress,
     ImageLoaded,
     LayerPacked,
     LayerProgress,
@@ -111,7 +111,7 @@ class JsonProgress:
         """Write the event."""
         if self._verbose or not isinstance(event, Notice):
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(event).__name__).lower()
-            self._write(name, dataclasses.asdict(event))
+            self._write(name, event._asdict())
 
     def headline(self, text: str) -> None:
         """Write the settings as the event `start`."""
@@ -179,6 +179,8 @@ class PlainProgress:
                 return f"{repository}: push allowed"
             case BlobProgress(title=title, total=total, pulling=pulling):
                 return f"{'pulling' if pulling else 'pushing'} {title}: {format_size(total)}" if is_new else None
+            case CheckProgress(name, total=total):
+                return f"checking {name}: {format_size(total)}" if is_new else None
             case BlobDone(digest, title, how=how):
                 return f"{how} {digest} ({title})"
             case Retry(reason=reason, wait=wait, resumed_at=None):

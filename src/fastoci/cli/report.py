@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["FileFlags", "document"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class FileFlags:
     """What is to be written about a build."""
 

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fastoci.cli.units import format_eta, format_position, format_rate, format_size
-from fastoci.events import BlobDone, BlobProgress, LayerPacked, LayerProgress, LayerScanned
+from fastoci.events import BlobDone, BlobProgress, CheckProgress, LayerPacked, LayerProgress, LayerScanned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,12 @@ class Tally:
                 self._verb = "fetched" if pulling else "sent"
                 is_new = digest not in self._blobs
                 self._blobs[digest] = done, total
+                self._sample()
+                return is_new
+            case CheckProgress(name, done, total):
+                self._verb = "checked"
+                is_new = name not in self._blobs
+                self._blobs[name] = done, total
                 self._sample()
                 return is_new
             case BlobDone(digest, size=size, how=how, key=key):

@@ -19,6 +19,7 @@ from fastoci.cli.units import format_position, format_rate, format_size
 from fastoci.events import (
     BlobDone,
     BlobProgress,
+    CheckProgress,
     ImageLoaded,
     LayerPacked,
     LayerProgress,
@@ -103,6 +104,8 @@ class TerminalProgress:
             case BlobProgress(digest, title, done, total, pulling):
                 verb = "pulling" if pulling else "pushing"
                 self._move((verb, digest), title, done, total, format_position(done, total))
+            case CheckProgress(name, done, total):
+                self._move(("checking", name), name, done, total, format_position(done, total))
             case LayerPacked(layer):
                 self._finish(("packing", layer))
                 sizes = f"{format_size(event.tar_size)} → {format_size(event.size)}"

@@ -58,5 +58,5 @@ def _fits(origin: Origin, rule: str) -> bool:
     if address is not None:
         return address == literal_address(host)
     domain, name = host.strip("."), origin.host.rstrip(".")
-    # `.example.com` is the domains below; `example.com` is itself and the domains below.
-    return bool(domain) and (name.endswith(f".{domain}") or (name == domain and not host.startswith(".")))
+    # `example.com` is itself and the domains below; so is `.example.com`, as in curl (in Go's tools it is those below).
+    return bool(domain) and (name.endswith(f".{domain}") or (name == domain and not rule.startswith("*")))

@@ -1,7 +1,8 @@
 """Which certificates are trusted and shown, from where docker and podman keep them (containers-certs.d(5)).
 
-Beside the system's authorities (`SSL_CERT_FILE`, `SSL_CERT_DIR` and `CURL_CA_BUNDLE` say which) those of the first
-directory that exists: `--cert-dir`, or `certs.d/HOST[:PORT]` under ~/.config/containers, /etc/containers, /etc/docker.
+Beside the system's authorities (`CURL_CA_BUNDLE`, else `SSL_CERT_FILE` and `SSL_CERT_DIR`, say which) those of the
+first directory that exists: `--cert-dir`, or `certs.d/HOST[:PORT]` under ~/.config/containers, /etc/containers,
+/etc/docker.
 """
 
 from __future__ import annotations
@@ -80,12 +81,13 @@ def tls_context(origin: Origin, options: RegistryOptions, *, registry: bool) -> 
 
 
 def _trust_system(context: ssl.SSLContext) -> None:
-    context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    bundle = os.environ.get("CURL_CA_BUNDLE")
-    paths = ssl.get_default_verify_paths()
-    if bundle:
+    if bundle := os.environ.get("CURL_CA_BUNDLE"):
+        # Instead of all others, as in curl: whoever names one authority wants no other trusted.
         _trust(context, Path(bundle))
-    elif paths.cafile is None and paths.capath is None:
+        return
+    context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is None and paths.capath is None:
         for candidate in map(Path, _BUNDLES):
             if candidate.is_file():
                 _trust(context, candidate)

@@ -74,8 +74,12 @@ class Layout:
             StoreError: It is no layout, or cannot be read.
         """
         layout = cls(path)
-        with explained(f"cannot read {path}", path):
-            mode = layout._root.stat().st_mode
+        try:
+            with explained(f"cannot read {path}", path):
+                mode = layout._root.stat().st_mode
+        except ImageNotFoundError as error:
+            error.hint = "name a layout that `fastoci build` or `fastoci pull` made; at a registry it is docker://REF"
+            raise
         if not stat.S_ISDIR(mode):
             raise StoreError(
                 f"{path} is not an OCI layout",
