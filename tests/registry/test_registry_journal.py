@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from fake_registry import FakeRegistry, answer, error, reset_at
+from registrykit import Bytes, described, noise
 
-from conftest import Bytes, described, noise
 from fastoci.errors import BlobMismatchError, RegistryError
 from fastoci.events import Event, Resumed, Retry, Warned
 from fastoci.registry.chunks import Chunk
