@@ -74,7 +74,8 @@ class BlobReader(io.RawIOBase):
         self._ranges = True
         self._asked: float | None = None  # seconds that the registry asks to wait
         # A range is asked for when it is read: what is wrong with it is handled there.
-        self._response: Response | None = None if offset else self._open()
+        # Nothing is asked for an empty blob: GHCR takes one and does not give it back.
+        self._response: Response | None = None if offset or not self._size else self._open()
         if offset == self._size:
             self._verify(self._response)
 

@@ -143,6 +143,8 @@ def _wrong_range(work: UploadWork, response: Response, end: int) -> Step:
 def _no_chunks(work: UploadWork, response: Response, end: int) -> Step:
     """Send all at once to a registry that takes one PATCH (Google), or none."""
     del end
+    if work.patches > 1 and work.session.mode is Mode.STREAMED:
+        return work.restart(cause_of(response))  # it was to go on after a fault
     return work.switch(Mode.STREAMED if work.patches > 1 else Mode.MONOLITHIC, response)
 
 
