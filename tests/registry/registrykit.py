@@ -11,6 +11,8 @@ from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import trustme
 
 
@@ -20,6 +22,11 @@ class Time:
     def __init__(self) -> None:
         self.now = 1000.0
         self.slept: list[float] = []
+        self._due: list[tuple[int, Callable[[], object]]] = []
+
+    def after(self, waits: int, do: Callable[[], object]) -> None:
+        """Do something once there were so many waits (of no time, too)."""
+        self._due.append((len(self.slept) + waits, do))
 
     def clock(self) -> float:
         return self.now
@@ -27,6 +34,9 @@ class Time:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
+        for due in [due for due in self._due if due[0] <= len(self.slept)]:
+            self._due.remove(due)
+            due[1]()
 
 
 class Bytes:

@@ -136,7 +136,8 @@ def _too_large(work: UploadWork, response: Response, end: int) -> Step:
 def _wrong_range(work: UploadWork, response: Response, end: int) -> Step:
     if "too large" in response.text():  # GHCR, over 4 MiB
         return _too_large(work, response, end)
-    work.refused_offsets.add(work.session.offset)
+    if work.told == work.session.offset:
+        work.refused_offsets.add(work.told)
     return work.ask_again(response)
 
 
@@ -205,13 +206,15 @@ def sync(work: UploadWork) -> Step:
 
 def _from(work: UploadWork, response: Response, held: Held) -> Step:
     """Go on from what is held, or from what may have been meant where a 416 has refused that."""
-    size = work.total
+    size = work.total if work.tried is None else work.tried
     meant = [0, 1] if held.ambiguous else [held.size, held.size - 1]
     # One too high (Quay) cannot be told from right, but for the last byte and by a refusal.
     offsets = [offset for offset in meant if 0 <= offset <= size and offset not in work.refused_offsets]
     if not offsets or held.size > size + 1:
-        return work.restart(f"{cause_of(response)}: it holds {held.size:,} bytes, but does not go on there")
-    work.acknowledge(offsets[0])
+        reason = work.trouble or cause_of(response)
+        return work.restart(f"{reason}; it says that it holds {held.size:,} bytes, and does not go on there")
+    work.told = offsets[0]
+    work.acknowledge(work.told)
     work.overcome()
     return Step.SEND
 
