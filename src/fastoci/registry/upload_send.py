@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastoci.errors import RegistryError
+from fastoci.registry.patience import OutOfPatienceError
 from fastoci.registry.ranges import held_by
 from fastoci.registry.refusals import cause_of
 from fastoci.registry.session import Mode
@@ -189,7 +191,13 @@ def sync(work: UploadWork) -> Step:
     if session.mode is Mode.MONOLITHIC:
         return work.restart(work.trouble or "a fault in one request")
     work.client.pacer.wait(SYNC_WAIT)
-    response = work.ask("GET", session.location)
+    try:
+        response = work.ask("GET", session.location)
+    except (RegistryError, OutOfPatienceError) as error:
+        if not work.recalled or work.client.cancelled:
+            raise
+        # What an earlier run has left may lead to where nobody is any more: no reason not to begin anew.
+        return work.restart(str(error))
     if response is None:
         return Step.SYNC
     response.close()
@@ -197,7 +205,7 @@ def sync(work: UploadWork) -> Step:
         work.take_location(response)
         held = held_by(response.header("Range"))
         return _blindly(work, response) if held is None else _from(work, response, held)
-    if response.status in {400, 404, 410, 416}:
+    if response.status in {400, 404, 410, 416} or (work.recalled and response.status not in {405, 501}):
         return work.restart(work.trouble or cause_of(response))
     if response.status in {405, 501}:
         return _blindly(work, response)

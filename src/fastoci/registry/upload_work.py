@@ -309,6 +309,7 @@ class UploadWork:
             self.session = self._new_session(self._first_mode())
             self.tried = 0
             self.trouble = None
+            self.patience.progress()
             self.sink(Retry(self.title, f"the upload of an earlier run is lost: {reason}", 0.0, 0))
             return Step.OPEN
         if self.reached > self.best:
