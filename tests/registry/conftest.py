@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 from fake_registry import FakeRegistry
+from registrykit import Time
 
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.options import RegistryOptions
-from fastoci.spec.descriptor import Descriptor
-from fastoci.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    import trustme
 
     from fastoci.events import Event
 
@@ -54,21 +48,6 @@ def registry(start_registry: Callable[..., FakeRegistry]) -> FakeRegistry:
     return start_registry()
 
 
-class Time:
-    """A clock that only sleeping moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def clock(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-
 @pytest.fixture
 def time() -> Time:
     return Time()
@@ -100,30 +79,3 @@ def connect(time: Time, events: list[Event]) -> Iterator[Callable[..., RegistryC
     yield make
     for client in made:
         client.close()
-
-
-class Bytes:
-    """A blob's source in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.size = len(data)
-        self.reads: list[tuple[int, int]] = []
-
-    def read_at(self, offset: int, size: int) -> memoryview:
-        self.reads.append((offset, size))
-        return memoryview(self.data)[offset : offset + size]
-
-
-def noise(size: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-def described(data: bytes) -> Descriptor:
-    return Descriptor("application/octet-stream", Digest("sha256", hashlib.sha256(data).hexdigest()), len(data))
-
-
-def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    return context

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fake_registry import IDENTITY_TOKEN, PASSWORD, USER, FakeRegistry, Handler, Reply, answer, change
+from registrykit import Bytes, Time, described
 
-from conftest import Bytes, Time, described
 from fastoci.errors import AccessDeniedError, RegistryError, RegistryResponseError
 from fastoci.events import Event, Notice
 from fastoci.registry.client import RegistryClient

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 from fake_registry import PASSWORD, USER, FakeRegistry, Handler, Reply, answer, change, error, lose_answer
+from registrykit import Time, described, noise
 
-from conftest import Time, described, noise
 from fastoci.errors import (
     AccessDeniedError,
     BlobMismatchError,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fake_registry import FakeRegistry, Handler, Reply, answer, error
+from registrykit import Bytes, described, noise
 from urllib3.util import Timeout
 
-from conftest import Bytes, described, noise
 from fastoci.errors import AccessDeniedError, BlobMismatchError, RegistryError, RegistryResponseError
 from fastoci.registry.session import Mode, UploadSession
 from fastoci.registry.upload import UploadResult, upload_blob

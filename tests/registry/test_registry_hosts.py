@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from fake_registry import FakeRegistry, Handler, Reply, answer, change
+from registrykit import Bytes, described, noise
 
-from conftest import Bytes, described, noise
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.hosts import recall_profile
 from fastoci.registry.session import HostProfile, Mode

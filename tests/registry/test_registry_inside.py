@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from fake_registry import FakeRegistry, Handler, Reply, answer
+from registrykit import Bytes, described, noise
 
-from conftest import Bytes, described, noise
 from fastoci.errors import RegistryError
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.upload import upload_blob

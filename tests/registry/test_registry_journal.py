@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from fake_registry import FakeRegistry, answer, error, reset_at
+from registrykit import Bytes, described, noise
 
-from conftest import Bytes, described, noise
 from fastoci.errors import BlobMismatchError, RegistryError
 from fastoci.events import Event, Resumed, Retry, Warned
 from fastoci.registry.chunks import Chunk
@@ -335,3 +335,27 @@ def test_a_journal_is_of_one_place(registry: FakeRegistry, connect: Connect, sta
         names.add(journal._name)
         journal.close()
     assert len(names) == 3
+
+
+@pytest.mark.parametrize(
+    "trouble", ["nobody is there", "not allowed", "away for ever", "redirected where we do not go"]
+)
+def test_a_session_that_cannot_be_asked_about_is_no_reason_to_fail(
+    registry: FakeRegistry, connect: Connect, state: Path, trouble: str
+) -> None:
+    """Else every later run would fail in the same way, for as long as the journal lives."""
+    push_until(connect(registry, chunk_size=CHUNK), 200_000)
+    if trouble == "nobody is there":
+        edit(state, location="http://127.0.0.1:1/x?_state=1")
+    elif trouble == "not allowed":
+        registry.on("GET", UPLOADS, error(403, "DENIED"), times=99)
+    elif trouble == "away for ever":
+        registry.on("GET", UPLOADS, answer(503), times=99)
+    else:
+        registry.on("GET", UPLOADS, answer(307, Location="http://10.0.0.1/"), times=99)
+    events: list[Event] = []
+    assert push(connect(registry, chunk_size=CHUNK), events=events).sent == len(DATA)
+    assert stands(registry)
+    assert documents(state) == []
+    [lost] = [event for event in events if isinstance(event, Retry) and event.resumed_at == 0]
+    assert "the upload of an earlier run is lost" in lost.reason

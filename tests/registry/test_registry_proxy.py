@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from registrykit import server_context
 
-from conftest import server_context
 from fastoci.errors import RegistryError
 from fastoci.registry.proxy import proxy_for
 from fastoci.registry.urls import Origin

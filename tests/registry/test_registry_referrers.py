@@ -6,8 +6,8 @@ import json
 
 import pytest
 from fake_registry import Reply, answer, change, error
+from registrykit import described
 
-from conftest import described
 from fastoci.errors import AccessDeniedError, InvalidImageError
 from fastoci.registry.referrers import list_referrers, referrers_tag
 from fastoci.spec.digest import Digest

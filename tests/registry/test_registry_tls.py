@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 from fake_registry import PASSWORD, USER, FakeRegistry, Handler, Reply, answer, reset_at
+from registrykit import Bytes, Time, described, noise, server_context
 
-from conftest import Bytes, Time, described, noise, server_context
 from fastoci.errors import RegistryError, StoreError
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.options import RegistryOptions

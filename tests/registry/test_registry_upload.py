@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 from fake_registry import PASSWORD, USER, FakeRegistry, Handler, Reply, answer, change, error, lose_answer, reset_at
+from registrykit import Bytes, Time, described, noise
 
-from conftest import Bytes, Time, described, noise
 from fastoci.errors import (
     AccessDeniedError,
     BlobMismatchError,

@@ -14,7 +14,7 @@ from fastoci.errors import BlobMismatchError, ManifestNotFoundError, RegistryErr
 from fastoci.events import Retry
 from fastoci.registry.auth import pull_scope
 from fastoci.registry.faults import Fault, TransportError
-from fastoci.registry.patience import OutOfPatienceError, Patience, retry_after
+from fastoci.registry.patience import OutOfPatienceError, Patience, is_passing, retry_after
 from fastoci.registry.refusals import cause_of, unreachable
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class BlobReader(io.RawIOBase):
         self._ranges = True
         self._asked: float | None = None  # seconds that the registry asks to wait
         # A range is asked for when it is read: what is wrong with it is handled there.
-        self._response: Response | None = None if offset else self._open()
+        # Nothing is asked for an empty blob: GHCR takes one and does not give it back.
+        self._response: Response | None = None if offset or not self._size else self._open()
         if offset == self._size:
             self._verify(self._response)
 
@@ -136,7 +137,7 @@ class BlobReader(io.RawIOBase):
             if found is None or int(found[1]) != self._offset:
                 response.drop()
                 self._ranges = False
-                raise TransportError(Fault.GARBLED, "a range that was not asked for", known=True)
+                raise _trouble(response, Fault.GARBLED, "a range that was not asked for")
         elif response.status == 200:
             self._skip(response)
         else:
@@ -144,10 +145,8 @@ class BlobReader(io.RawIOBase):
             if response.status == 416:
                 self._ranges = False
             self._asked = retry_after(response.header("Retry-After"), self._client.pacer.wall())
-            # Another host's no is that of a signed URL, which may have run out; the registry gives a new one.
-            expired = response.status in {400, 403} and response.url.origin != self._client.origin
-            if expired or response.status in {408, 416, 429} or response.status >= 500:
-                raise TransportError(Fault.RESET, f"going on is answered with {response.status}")
+            if response.status == 416 or is_passing(response.status):
+                raise _trouble(response, Fault.ANSWER)
             raise self._refused(response)
         return response
 
@@ -163,7 +162,11 @@ class BlobReader(io.RawIOBase):
     def _request(self) -> Response:
         headers = {"Range": f"bytes={self._offset}-"} if self._offset and self._ranges else None
         path = f"/v2/{self._repository}/blobs/{self._digest}"
-        return self._client.exchange("GET", path, (pull_scope(self._repository),), headers=headers)
+        response = self._client.exchange("GET", path, (pull_scope(self._repository),), headers=headers)
+        if response.status in {400, 403} and response.url.origin != self._client.origin:
+            # Another host's no is that to a signed URL, which may have run out; the registry gives a new one.
+            raise _trouble(response, Fault.ANSWER)
+        return response
 
     def _failed(self, error: TransportError) -> None:
         """Wait for the connection to become better, or give up."""
@@ -211,5 +214,11 @@ class BlobReader(io.RawIOBase):
 def _must_read(response: Response, most: int) -> bytes:
     data = response.read(min(most, _PIECE))
     if not data:
-        raise TransportError(Fault.RESET, "the body ended early")
+        raise _trouble(response, Fault.RESET, "the body ended early")
     return data
+
+
+def _trouble(response: Response, fault: Fault, detail: str | None = None) -> TransportError:
+    """Return what is wrong with an answer that another request may better."""
+    said = f"{response.status} {response.diagnostics()}".rstrip() if detail is None else detail
+    return TransportError(fault, said, known=True, request=f"{response.method} {response.url}")

@@ -26,13 +26,14 @@ class Fault(Enum):
     TIMEOUT = "no answer in time"
     GARBLED = "the answer is not HTTP"
     PROXY = "the proxy failed"
+    ANSWER = "an answer that may pass"
     INSIDE = "the name leads into a private network"
     CANCELLED = "cancelled"
 
 
 # A host that is reached for the first time may be misspelt, not be there, or be something else: trying again helps
 # nobody. Once it has answered, the same failures mean that it is being restarted, or that the network is away.
-_PASSING = frozenset({Fault.RESET, Fault.TIMEOUT})
+_PASSING = frozenset({Fault.RESET, Fault.TIMEOUT, Fault.ANSWER})
 _PASSING_ONCE_KNOWN = frozenset(
     {Fault.RESOLVE, Fault.REFUSED, Fault.UNREACHABLE, Fault.PROXY, Fault.TLS, Fault.GARBLED}
 )

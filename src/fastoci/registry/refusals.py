@@ -21,6 +21,7 @@ _HINTS = {
     Fault.UNREACHABLE: "check the network",
     Fault.TLS: "--plain-http, if the registry speaks HTTP only",
     Fault.RESET: _AGAIN,
+    Fault.ANSWER: _AGAIN,
     Fault.TIMEOUT: "check the network, then run the same command again",
     Fault.GARBLED: "check that there is a registry at this address",
     Fault.INSIDE: "name the registry as it is called within that network, if that is meant",

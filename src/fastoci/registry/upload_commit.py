@@ -63,6 +63,8 @@ def _answered(work: UploadWork, response: Response) -> Step:
         return Step.COMMIT
     if is_passing(status):
         return _unanswered(work, response, patient=status in _STILL_AT_WORK)
+    if status == 400 and work.size == 0:  # ECR
+        raise work.refused(response, hint="some registries take no empty blob: leave it out of the image")
     if "DIGEST_INVALID" in codes:
         return _digest_refused(work, response)
     if status == 416 or "RANGE_INVALID" in codes:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastoci.errors import RegistryError
+from fastoci.registry.patience import OutOfPatienceError
 from fastoci.registry.ranges import held_by
 from fastoci.registry.refusals import cause_of
 from fastoci.registry.session import Mode
@@ -136,13 +138,16 @@ def _too_large(work: UploadWork, response: Response, end: int) -> Step:
 def _wrong_range(work: UploadWork, response: Response, end: int) -> Step:
     if "too large" in response.text():  # GHCR, over 4 MiB
         return _too_large(work, response, end)
-    work.refused_offsets.add(work.session.offset)
+    if work.told == work.session.offset:
+        work.refused_offsets.add(work.told)
     return work.ask_again(response)
 
 
 def _no_chunks(work: UploadWork, response: Response, end: int) -> Step:
     """Send all at once to a registry that takes one PATCH (Google), or none."""
     del end
+    if work.patches > 1 and work.session.mode is Mode.STREAMED:
+        return work.restart(cause_of(response))  # it was to go on after a fault
     return work.switch(Mode.STREAMED if work.patches > 1 else Mode.MONOLITHIC, response)
 
 
@@ -186,7 +191,13 @@ def sync(work: UploadWork) -> Step:
     if session.mode is Mode.MONOLITHIC:
         return work.restart(work.trouble or "a fault in one request")
     work.client.pacer.wait(SYNC_WAIT)
-    response = work.ask("GET", session.location)
+    try:
+        response = work.ask("GET", session.location)
+    except (RegistryError, OutOfPatienceError) as error:
+        if not work.recalled or work.client.cancelled:
+            raise
+        # What an earlier run has left may lead to where nobody is any more: no reason not to begin anew.
+        return work.restart(str(error))
     if response is None:
         return Step.SYNC
     response.close()
@@ -194,7 +205,7 @@ def sync(work: UploadWork) -> Step:
         work.take_location(response)
         held = held_by(response.header("Range"))
         return _blindly(work, response) if held is None else _from(work, response, held)
-    if response.status in {400, 404, 410, 416}:
+    if response.status in {400, 404, 410, 416} or (work.recalled and response.status not in {405, 501}):
         return work.restart(work.trouble or cause_of(response))
     if response.status in {405, 501}:
         return _blindly(work, response)
@@ -203,13 +214,15 @@ def sync(work: UploadWork) -> Step:
 
 def _from(work: UploadWork, response: Response, held: Held) -> Step:
     """Go on from what is held, or from what may have been meant where a 416 has refused that."""
-    size = work.total
+    size = work.total if work.tried is None else work.tried
     meant = [0, 1] if held.ambiguous else [held.size, held.size - 1]
     # One too high (Quay) cannot be told from right, but for the last byte and by a refusal.
     offsets = [offset for offset in meant if 0 <= offset <= size and offset not in work.refused_offsets]
     if not offsets or held.size > size + 1:
-        return work.restart(f"{cause_of(response)}: it holds {held.size:,} bytes, but does not go on there")
-    work.acknowledge(offsets[0])
+        reason = work.trouble or cause_of(response)
+        return work.restart(f"{reason}; it says that it holds {held.size:,} bytes, and does not go on there")
+    work.told = offsets[0]
+    work.acknowledge(work.told)
     work.overcome()
     return Step.SEND
 

@@ -86,7 +86,9 @@ class UploadWork:
         # What the answers have taught about this session, and must be forgotten with it.
         self.reached = 0
         self.patches = 0
-        self.refused_offsets: set[int] = set()  # where a PATCH was answered with 416, since the last progress
+        self.tried: int | None = 0  # how far bytes of this session went out; None where an earlier run knew
+        self.told: int | None = None  # the offset that SYNC has given last
+        self.refused_offsets: set[int] = set()  # of those that SYNC gave, where a 416 came, since the last progress
         self.stuck = 0  # how often bytes were sent again because the registry held none of them
         self.blind = False  # whether bytes were sent on after a fault without knowing the offset
 
@@ -275,6 +277,7 @@ class UploadWork:
         if self.growing is not None:
             self.growing.passed(memory.offset)
         self.recalled = True
+        self.tried = None
 
     def overcome(self) -> None:
         """Say that a fault is over and the upload goes on."""
@@ -304,7 +307,9 @@ class UploadWork:
             self.recalled = False
             self.journal.forget()
             self.session = self._new_session(self._first_mode())
+            self.tried = 0
             self.trouble = None
+            self.patience.progress()
             self.sink(Retry(self.title, f"the upload of an earlier run is lost: {reason}", 0.0, 0))
             return Step.OPEN
         if self.reached > self.best:
@@ -319,8 +324,9 @@ class UploadWork:
         chunk, minimum = self.session.chunk, self.session.minimum
         self.session = self._new_session(mode)
         self.session.limit_chunk(minimum, chunk)
-        self.reached = self.patches = self.stuck = 0
+        self.reached = self.patches = self.tried = self.stuck = 0
         self.refused_offsets = set()
+        self.told = None
         self.blind = False
         self.trouble = None
         wait = self.client.pacer.backoff(self.restarts)
@@ -382,6 +388,8 @@ class UploadWork:
         end = offset + size
         self.repeated += min(size, max(0, self.furthest_sent - offset))
         self.furthest_sent = max(self.furthest_sent, end)
+        if self.tried is not None:
+            self.tried = max(self.tried, end)
         if self._throttle.due():
             self.sink(BlobProgress(self.key, self.title, offset, self.total))
         self.between()
