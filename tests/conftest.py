@@ -39,7 +39,7 @@ _NAMES = {
 _TESTS = pytest.StashKey["itertools.count[int]"]()
 
 # These steer the test run itself.
-_KEPT = {"FASTOCI_BENCH", "FASTOCI_REQUIRE_REAL_PARTS"}
+_KEPT = {"FASTOCI_BENCH", "FASTOCI_REQUIRE_REAL_PARTS", "FASTOCI_TESTS"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
