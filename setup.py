@@ -1,5 +1,9 @@
-"""The native engine's extensions; all else about the build stands in pyproject.toml."""
+"""The native engine's extensions; all else about the build stands in pyproject.toml.
 
+FASTOCI_SANITIZE=1 in the environment builds them for AddressSanitizer and UndefinedBehaviorSanitizer (.ci/sanitize).
+"""
+
+import os
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -7,6 +11,12 @@ from setuptools import Extension, setup
 ENGINE = Path("ext/fastoci/_engine")
 
 COMPILE_ARGS = ["-O3", "-g0", "-fno-strict-aliasing", "-fvisibility=hidden", "-pthread"]
+LINK_ARGS = ["-pthread"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+if os.environ.get("FASTOCI_SANITIZE") == "1":
+    COMPILE_ARGS = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-strict-aliasing", "-pthread", *SANITIZERS]
+    LINK_ARGS += SANITIZERS
 
 setup(
     ext_modules=[
@@ -16,7 +26,7 @@ setup(
             include_dirs=["ext"],
             define_macros=[("_FILE_OFFSET_BITS", "64"), ("_GNU_SOURCE", "1")],
             extra_compile_args=COMPILE_ARGS,
-            extra_link_args=["-pthread"],
+            extra_link_args=LINK_ARGS,
         )
         for source in sorted(ENGINE.glob("*.pyx"))
     ],

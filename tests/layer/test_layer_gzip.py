@@ -179,7 +179,7 @@ def test_this_isal_gives_the_golden_bytes():
 
 def test_another_isal_draws_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(compression.platform, "machine", lambda: "test")
-    monkeypatch.setattr(compression, "_GOLDEN_DIGESTS", {"test": "00" * 32})
+    monkeypatch.setattr(compression, "_GOLDEN_DIGESTS", {"test": {1: "00" * 32}})
     (warning,) = [event for event in pack(tmp_path).events if isinstance(event, Warned)]
     assert "isal" in warning.message
     assert warning.hint

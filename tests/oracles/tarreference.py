@@ -1,4 +1,4 @@
-"""A slow writer of a layer's tar stream, after the words of the design alone: what the engine must equal to the bit.
+"""A slow writer of a layer's tar stream, after docs/layer-format.md alone: what the engine must equal to the bit.
 
 Format version 1: entries in the byte order of their paths, directories with their slash; ustar with raw names; PAX
 records, sorted by key, only for what ustar cannot say, and 0 in the ustar field of a number that overflows.

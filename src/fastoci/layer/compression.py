@@ -146,18 +146,21 @@ def _stored_header(size: int) -> bytes:
     return struct.pack("<BHH", 0, size, size ^ 0xFFFF)
 
 
-_GOLDEN_TEXT = b"".join(
-    b"%d bottles of beer on the wall, %x\n" % (number, number * 2654435761) for number in range(999)
-)
-_GOLDEN_DIGESTS = {"x86_64": "91cb4387dd2a7aee930085ad68889c0c8d8ff7e98ef02327c53b69a2e1e34432"}
+GOLDEN_TEXT = b"".join(b"%d bottles of beer on the wall, %x\n" % (number, number * 2654435761) for number in range(999))
+_GOLDEN_DIGESTS = {
+    "x86_64": {
+        1: "91cb4387dd2a7aee930085ad68889c0c8d8ff7e98ef02327c53b69a2e1e34432",
+        2: "0b4f9502e956c2c8900c2032e88340791b439c316e744940fc55976b92b39bcc",
+    }
+}
 
 
 def differs_from_golden(level: int) -> bool:
     """Return whether this machine's ISA-L compresses a known text to other bytes than this format version's.
 
-    Level 3 promises nothing, and neither does an architecture that has no golden digest.
+    Level 3 promises nothing, and neither does an architecture that has no golden digests.
     """
-    golden = _GOLDEN_DIGESTS.get(platform.machine())
-    if golden is None or level != 1:
+    golden = _GOLDEN_DIGESTS.get(platform.machine(), {}).get(level)
+    if golden is None:
         return False
-    return hashlib.sha256(deflate_block(memoryview(_GOLDEN_TEXT), level)).hexdigest() != golden
+    return hashlib.sha256(deflate_block(memoryview(GOLDEN_TEXT), level)).hexdigest() != golden

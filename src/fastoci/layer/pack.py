@@ -182,9 +182,9 @@ def pack_blocks(
     if options.compression == "gzip" and differs_from_golden(options.level):
         sink(
             Warned(
-                "this version of isal compresses to other bytes than fastoci's format has them",
+                "isal compresses to other bytes here than fastoci's format has them",
                 "layers are valid, but their digests are not those of other machines: install an isal in the range "
-                "that fastoci asks for",
+                "that fastoci asks for, on a CPU with SSE4.2",
             )
         )
     announcement = _Announcement(blocks, title, sink, started)
