@@ -77,13 +77,14 @@ class BlobProgress(NamedTuple):
     """Of the `total` bytes of a blob `done` are on their way or there. `title` is what to call it on screen.
 
     After a fault `done` falls back to what the registry has acknowledged. `pulling` says that it comes from there.
-    Where the blob is still being made, `digest` is another word that stands for it, and `total` grows.
+    Where the blob is sent while it is being made, `digest` is another word that stands for it, and `total` is None
+    until it is whole.
     """
 
     digest: str
     title: str
     done: int
-    total: int
+    total: int | None
     pulling: bool = False
 
 

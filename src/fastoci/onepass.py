@@ -163,12 +163,11 @@ class LayerUploads:
             TreeError: It cannot be packed.
             RegistryError: A registry did not take it.
         """
-        fingerprint = planned.fingerprint()
         if writer is None:
-            known = self._before.find(planned, fingerprint)
+            known = self._before.find(planned)
             if known is not None and self._stands(known, planned.title):
                 return planned.packed_before(known.descriptor, known.diff_id)
-        begun = [self._begin(host, planned, fingerprint.value) for host in self._repositories]
+        begun = [self._begin(host, planned) for host in self._repositories]
         sinks: list[BlobSink] = [upload.stream for upload in begun]
         try:
             packed = planned.pack(_Tee(sinks if writer is None else [writer, *sinks]))
@@ -178,7 +177,7 @@ class LayerUploads:
         for upload in begun:
             self._sent.sources[upload.host, packed.descriptor.digest] = upload.stream
             self._sent.standing.add((upload.host, self._repositories[upload.host][0], packed.descriptor.digest))
-        self._before.keep(fingerprint, packed)
+        self._before.keep(planned, packed)
         return packed
 
     def finish(self) -> Sent:
@@ -201,12 +200,12 @@ class LayerUploads:
         self._sent.results += [upload.result for upload in self._uploads if upload.result is not None]
         return self._sent
 
-    def _begin(self, host: str, planned: PlannedLayer, fingerprint: str) -> _Upload:
+    def _begin(self, host: str, planned: PlannedLayer) -> _Upload:
         free = self._slots.acquire(blocking=False)
         # Who has to wait for others to end gets nothing kept: it would be kept for long.
         chunk = self._options.chunk_size or DEFAULT_CHUNK
         window = min(_WINDOW_CHUNKS * chunk, _LARGEST_WINDOW) if free else 0
-        stream = BlobStream(planned, f"plan:{fingerprint}", window)
+        stream = BlobStream(planned, f"place:{planned.place}", window)
         client, repository = self._sent.clients[host], self._repositories[host][0]
 
         def run() -> UploadResult:
@@ -288,7 +287,8 @@ class LayerUploads:
 def _join(uploads: Iterable[_Upload]) -> None:
     deadline = time.monotonic() + _GRACE
     for upload in uploads:
-        upload.thread.join(max(0.0, deadline - time.monotonic()))
+        if upload.thread.ident is not None:  # or the machine gave no thread for it
+            upload.thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class _Tee:

@@ -40,6 +40,14 @@ BUILD_AND_PUSH = [
     ),
     (5.4, events.BlobProgress(LAYER, "rootfs", 0, 2684354560), " 5.4s pushing rootfs: 2.5 GiB"),
     (5.5, events.BlobProgress(LAYER, "rootfs", 1 << 20, 2684354560), None),
+    (5.6, events.BlobProgress("place:1", "other", 0, None), " 5.6s pushing other"),
+    (5.7, events.BlobProgress("place:1", "other", 1 << 20, None), None),
+    (
+        5.8,
+        events.Resumed("other", 1503238554, None),
+        " 5.8s resumed other at 1.4 GiB (first 1.4 GiB packed again, identical)",
+    ),
+    (5.9, events.Resumed("rootfs", 1503238554, 2684354560), " 5.9s resumed rootfs at 1.4 of 2.5 GiB"),
     (
         14.2,
         events.Retry("rootfs", "connection reset", 0.0, 1503238554),
@@ -118,6 +126,21 @@ def test_the_whole():
     tally.add(events.BlobDone(LAYER, "rootfs", 2684354560, "pushed", 20.0))
     assert tally.status().startswith("packed 6.2 GiB → 2.5 GiB; sent 2.5/2.5 GiB, ")
     assert "ETA" not in tally.status()
+
+
+def test_the_whole_while_nobody_knows_how_much_it_is():
+    clock = Clock()
+    tally = Tally(clock)
+    tally.add(events.LayerProgress("rootfs", 1 << 30, 2 << 30, 1 << 29))
+    assert tally.add(events.BlobProgress("place:1", "rootfs", 0, None))
+    clock.now += 10
+    tally.add(events.BlobProgress(LAYER, "config", 1 << 20, 1 << 20))
+    tally.add(events.BlobProgress("place:1", "rootfs", 95 << 20, None))
+    assert tally.status() == "packed 1.0/2.0 GiB → 512 MiB; sent 96 MiB, 9.6 MiB/s"
+    tally.add(events.BlobProgress("place:1", "rootfs", 95 << 20, 191 << 20))
+    assert tally.status() == "packed 1.0/2.0 GiB → 512 MiB; sent 96.0/192.0 MiB, 9.6 MiB/s, ETA 10s"
+    tally.add(events.BlobDone("sha256:1", "rootfs", 191 << 20, "pushed", 20.0, "place:1"))
+    assert tally.status() == "packed 1.0/2.0 GiB → 512 MiB; sent 192.0/192.0 MiB, 19 MiB/s"
 
 
 def test_the_rate_forgets():

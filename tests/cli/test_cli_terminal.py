@@ -96,6 +96,17 @@ def test_bars():
     assert "\x1b[?25h" in after
 
 
+def test_a_bar_of_nobody_knows_how_much():
+    drawn, _ = live(
+        events.BlobProgress("place:1", "rootfs", 0, None),
+        events.BlobProgress("place:1", "rootfs", 9961472, None),
+        events.Resumed("rootfs", 1503238554, None),
+    )
+    assert "9.5 MiB sent" in drawn
+    assert "resumed  rootfs" in drawn
+    assert "at 1.4 GiB (first 1.4 GiB packed again, identical)" in drawn
+
+
 def test_a_bar_that_is_done_is_not_drawn_again():
     drawn, _ = live(
         events.LayerProgress("rootfs", 0, 100, 0),

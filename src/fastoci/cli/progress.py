@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from fastoci.cli.console import print_warning, printable, write_stderr
 from fastoci.cli.tally import Tally
-from fastoci.cli.units import format_size
 from fastoci.events import (
     BlobDone,
     BlobProgress,
@@ -30,13 +29,22 @@ from fastoci.events import (
     Tagged,
     Warned,
 )
+from fastoci.units import format_part, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastoci.events import Event
 
-__all__ = ["JsonProgress", "NoProgress", "PlainProgress", "Progress", "describe_summary", "open_progress"]
+__all__ = [
+    "JsonProgress",
+    "NoProgress",
+    "PlainProgress",
+    "Progress",
+    "describe_resumed",
+    "describe_summary",
+    "open_progress",
+]
 
 STATUS_SECONDS = 10.0
 
@@ -177,8 +185,9 @@ class PlainProgress:
                 return f"packed {layer}: {format_size(tar_size)} → {format_size(size)}, {digest}"
             case PushAllowed(repository):
                 return f"{repository}: push allowed"
-            case BlobProgress(title=title, total=total, pulling=pulling):
-                return f"{'pulling' if pulling else 'pushing'} {title}: {format_size(total)}" if is_new else None
+            case BlobProgress(title=title, total=total, pulling=pulling) if is_new:
+                of_all = "" if total is None else f": {format_size(total)}"
+                return f"{'pulling' if pulling else 'pushing'} {title}{of_all}"
             case CheckProgress(name, total=total):
                 return f"checking {name}: {format_size(total)}" if is_new else None
             case BlobDone(digest, title, how=how):
@@ -189,9 +198,8 @@ class PlainProgress:
                 return f"retry: {reason}; going on at {format_size(offset)}"
             case Retry(reason=reason, resumed_at=int(offset)):
                 return f"retry: {reason}; the registry holds {format_size(offset)}, going on"
-            case Resumed(title, offset, total):
-                of_all = "" if total is None else f" of {format_size(total)}"
-                return f"resumed {title} at {format_size(offset)}{of_all}"
+            case Resumed(title):
+                return f"resumed {title} {describe_resumed(event)}"
             case Tagged(name):
                 return f"tagged {name}"
             case PushSummary() | PullSummary():
@@ -210,6 +218,14 @@ class PlainProgress:
 
     def _line(self, text: str) -> None:
         write_stderr(f"{self._clock() - self._started:4.1f}s {printable(text)}")
+
+
+def describe_resumed(event: Resumed) -> str:
+    """Return where an upload goes on, and how it is known that it may."""
+    if event.total is not None:
+        return f"at {format_part(event.offset, event.total)}"
+    size = format_size(event.offset)
+    return f"at {size} (first {size} packed again, identical)"
 
 
 def describe_summary(summary: PushSummary | PullSummary) -> str:

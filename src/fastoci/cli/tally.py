@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fastoci.cli.units import format_eta, format_position, format_rate, format_size
 from fastoci.events import BlobDone, BlobProgress, CheckProgress, LayerPacked, LayerProgress, LayerScanned
+from fastoci.units import format_eta, format_position, format_rate, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ class Tally:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._layers: dict[str, tuple[int, int, int]] = {}
-        self._blobs: dict[str, tuple[int, int]] = {}
+        self._blobs: dict[str, tuple[int, int | None]] = {}
         self._samples: deque[tuple[float, int]] = deque()
         self._verb = "sent"
 
@@ -76,12 +76,14 @@ class Tally:
         return "; ".join(parts) or "working"
 
     def _sent(self) -> str:
-        done, total = map(sum, zip(*self._blobs.values(), strict=True))
+        done = sum(sent for sent, _ in self._blobs.values())
+        sizes = [size for _, size in self._blobs.values() if size is not None]
+        total = sum(sizes) if len(sizes) == len(self._blobs) else None
         rate = self._rate()
-        parts = [f"{self._verb} {format_position(done, total)}"]
+        parts = [f"{self._verb} {format_size(done) if total is None else format_position(done, total)}"]
         if rate > 0:
             parts.append(format_rate(rate))
-            if done < total:
+            if total is not None and done < total:
                 parts.append(f"ETA {format_eta((total - done) / rate)}")
         return ", ".join(parts)
 

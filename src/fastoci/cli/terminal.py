@@ -14,8 +14,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskID
 from rich.text import Text
 
 from fastoci.cli.console import printable
-from fastoci.cli.progress import describe_summary
-from fastoci.cli.units import format_position, format_rate, format_size
+from fastoci.cli.progress import describe_resumed, describe_summary
 from fastoci.events import (
     BlobDone,
     BlobProgress,
@@ -34,6 +33,7 @@ from fastoci.events import (
     Throttle,
     Warned,
 )
+from fastoci.units import format_position, format_rate, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,8 @@ class TerminalProgress:
                 self._move(("packing", layer), layer, done, total, f"{format_size(done)} → {format_size(written)}")
             case BlobProgress(digest, title, done, total, pulling):
                 verb = "pulling" if pulling else "pushing"
-                self._move((verb, digest), title, done, total, format_position(done, total))
+                figures = f"{format_size(done)} sent" if total is None else format_position(done, total)
+                self._move((verb, digest), title, done, total, figures)
             case CheckProgress(name, done, total):
                 self._move(("checking", name), name, done, total, format_position(done, total))
             case LayerPacked(layer):
@@ -127,13 +128,8 @@ class TerminalProgress:
                 going_on = f"; going on at {format_size(resumed_at)}" if resumed_at else ""
                 waiting = f"; again in {wait:.1f}s" if wait else ""
                 self._done("retry", title, f"{reason}{going_on}{waiting}", None)
-            case Resumed(title, offset, total):
-                self._done(
-                    "resumed",
-                    title,
-                    f"at {format_size(offset) if total is None else format_position(offset, total)}",
-                    None,
-                )
+            case Resumed(title):
+                self._done("resumed", title, describe_resumed(event), None)
             case Tagged(name, platform=platform):
                 text = name if platform is None else f"{name}  {platform}"
                 self._done("tagged", text, "", self._clock() - self._started)
@@ -146,7 +142,7 @@ class TerminalProgress:
             case Notice(message) if self._verbose:
                 self._print(Text(printable(message), "dim"))
 
-    def _move(self, key: tuple[str, str], name: str, done: int, total: int, figures: str) -> None:
+    def _move(self, key: tuple[str, str], name: str, done: int, total: int | None, figures: str) -> None:
         with self._lock:
             task = self._tasks.get(key)
             if task is None:

@@ -1,4 +1,8 @@
-"""Blocks made again: from any one on, in order, a few ahead of who takes them."""
+"""Blocks made again: from any one on, in order, a few ahead of who takes them.
+
+The source may be a tree that is still being scanned, whose last block nobody knows. What is made again was made before,
+so it is enough to go as far as is planned when this begins; whoever comes there begins anew.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +22,20 @@ __all__ = ["BlocksAhead"]
 class BlocksAhead:
     """Compressed blocks of a layer from one on. Taken by one thread, made by threads of its own.
 
+    Attributes:
+        end: The number after the last block that can be taken.
+
     Args:
         source: The blocks of the tar stream.
         compressor: What becomes of them.
-        first: The number of the block that is taken first.
+        first: The number of the block that is taken first; it is planned.
         threads: How many workers read and compress; at most two blocks for each wait to be taken.
     """
 
     def __init__(self, source: BlockSource, compressor: Compressor, first: int, threads: int) -> None:
         self._source = source
         self._compressor = compressor
+        self.end = source.count
         self._ahead = 2 * threads
         self._next = first  # to be made
         self._due = first  # to be taken
@@ -37,7 +45,7 @@ class BlocksAhead:
         self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=self._guard, name=f"fastoci-again-{number}", daemon=True)
-            for number in range(min(threads, source.count - first))
+            for number in range(min(threads, self.end - first))
         ]
         try:
             start_threads(self._threads)
@@ -55,8 +63,11 @@ class BlocksAhead:
 
         Raises:
             FastociError: The source cannot be read, or has changed.
+            ValueError: It was the last one.
         """
         with self._changed:
+            if self._due >= self.end:
+                raise ValueError("that was the last block")
             while self._due not in self._made:
                 if self._error is not None:
                     raise self._error
@@ -99,7 +110,7 @@ class BlocksAhead:
 
     def _take_number(self) -> int | None:
         with self._changed:
-            while not self._over and self._error is None and self._next < self._source.count:
+            while not self._over and self._error is None and self._next < self.end:
                 if self._next - self._due < self._ahead:
                     self._next += 1
                     return self._next - 1

@@ -1,7 +1,10 @@
-"""The fingerprint of a planned layer: what it is known by before it is made.
+"""What a layer is known by before it is made: its place from the start, its fingerprint once all of it is planned.
 
 Equal fingerprints mean the same scan, options, format version and compressor on the same machine, and so the same
 bytes, as far as a scan can tell: files are known by device, inode, size and both times in nanoseconds, as everywhere.
+
+A place says where a layer comes from and how it is made, and nothing of what is found there. So it is known before
+anything is scanned, and it stays the same when the tree changes: what is remembered under it has to be compared.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from fastoci._engine.fingerprint import facts
 from fastoci._engine.table import EntryTable
 from fastoci.layer.options import BLOCK_SIZE, FORMAT_VERSION, LayerOptions
 from fastoci.tree.policy import TreePolicy
+from fastoci.tree.source import TreeSource
 from fastoci.version import __version__
 
-__all__ = ["Fingerprint", "fingerprint_of_file", "fingerprint_of_tree"]
+__all__ = ["Fingerprint", "fingerprint_of_file", "fingerprint_of_tree", "place_of"]
 
 # A file that is written to within the same tick of the kernel's clock as it was scanned keeps its times. Git calls
 # such an entry racy; a tick is 10 ms at most, and file systems that count whole or even seconds are seen to as well.
@@ -70,7 +74,18 @@ def fingerprint_of_file(fd: int, options: LayerOptions, opened: int) -> Fingerpr
     return Fingerprint(_begun("tar", options, identity).hexdigest(), found.st_ctime_ns < opened - _SETTLED)
 
 
-def _begun(kind: str, options: LayerOptions, details: tuple[int | None, ...]) -> hashlib._Hash:
+def place_of(source: TreeSource, policy: TreePolicy | None, options: LayerOptions) -> str:
+    """Return where a layer comes from and how it is made, as one word; no path can be read out of it.
+
+    Args:
+        source: The directory or the archive.
+        policy: What becomes of its entries; None where they are kept as they are.
+        options: How the layer is made.
+    """
+    return _begun("place", options, (os.path.realpath(source.path), source.dest, policy)).hexdigest()
+
+
+def _begun(kind: str, options: LayerOptions, details: tuple[object, ...]) -> hashlib._Hash:
     """Return a hasher that has taken all that decides a layer's bytes besides what is found."""
     words = (
         kind,

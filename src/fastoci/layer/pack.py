@@ -12,7 +12,7 @@ from fastoci.events import LayerPacked, LayerProgress, LayerScanned, Sink, Throt
 from fastoci.layer.blocks import BlockSource, SourceFacts
 from fastoci.layer.compression import compressor_for, differs_from_golden
 from fastoci.layer.cpus import available_cpus
-from fastoci.layer.fingerprint import Fingerprint, fingerprint_of_tree
+from fastoci.layer.fingerprint import Fingerprint, fingerprint_of_tree, place_of
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pipeline import run_pipeline
 from fastoci.layer.treeblocks import TreeBlocks
@@ -105,6 +105,7 @@ def plan_tree(
                     options,
                     sink,
                     started,
+                    locate=lambda: place_of(source, policy, options),
                     identify=lambda: fingerprint_of_tree(scan.table, policy, options, wall),
                 )
         finally:
@@ -120,6 +121,7 @@ class PlannedLayer:
         options: How the layer is made.
         sink: Told of the progress.
         started: When the work on it began, by `time.perf_counter`.
+        locate: Says where it comes from and how it is made; see `place_of`.
         identify: Makes its fingerprint once the plan is complete.
     """
 
@@ -131,6 +133,7 @@ class PlannedLayer:
         sink: Sink,
         started: float,
         *,
+        locate: Callable[[], str],
         identify: Callable[[], Fingerprint],
     ) -> None:
         self.blocks = blocks
@@ -140,11 +143,21 @@ class PlannedLayer:
         self._options = options
         self._sink = sink
         self._started = started
+        self._locate = locate
         self._identify = identify
+        self._place: str | None = None
+        self._fingerprint: Fingerprint | None = None
 
     def pack(self, writer: BlobSink) -> PackedLayer:
         """Run the blocks through the pipeline, and commit the blob. See `pack_tree`."""
         return pack_blocks(self.blocks, self.title, self._options, writer, self._sink, self._started)
+
+    @property
+    def place(self) -> str:
+        """Where this layer comes from and how it is made, known from the start; see `place_of`."""
+        if self._place is None:
+            self._place = self._locate()
+        return self._place
 
     def fingerprint(self) -> Fingerprint:
         """Wait for the end of the plan, and return what this layer is known by before it is made.
@@ -152,8 +165,10 @@ class PlannedLayer:
         Raises:
             TreeError: See `pack_tree`.
         """
-        self.blocks.complete()
-        return self._identify()
+        if self._fingerprint is None:
+            self.blocks.complete()
+            self._fingerprint = self._identify()
+        return self._fingerprint
 
     def packed_before(self, descriptor: Descriptor, diff_id: Digest) -> PackedLayer:
         """Return what this layer is, where it is known without making it.

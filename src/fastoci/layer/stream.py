@@ -6,8 +6,9 @@ much faster goes ahead, and what the window cannot hold is counted, checked and 
 there, it is made again: blocks are a pure function of the plan. So the digest is known as early as it can be, memory is
 bounded, and no byte is stored.
 
-What is made again is compared, by size and CRC-32, with what was made first. That is to notice a fault early, not to
-prove anything: whoever takes the blob checks its digest.
+What is made again is compared, by size and CRC-32, with what was made first; and so is, by a proof that is kept, what
+another process has sent of it. That is to notice a change early, not to prove anything: whoever takes the blob checks
+its digest.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import threading
 import time
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from isal import isal_zlib
@@ -36,6 +37,8 @@ __all__ = ["BlobStream"]
 # Of the time since its first byte, the part that the packer may be held up: so much longer it takes at most.
 HELD_UP = 0.25
 _MOST_THREADS = 4  # that make blocks again: enough for any line that was too slow for the packer
+_MARK_DIGITS = 24  # of a digest: 96 bits, against accidents
+_LONGEST_COUNT = 12  # digits of a number of pieces: no layer has more
 
 
 class BlobStream:
@@ -192,14 +195,34 @@ class BlobStream:
         return memoryview(piece)[offset - start : offset - start + size]
 
     def proof(self, offset: int) -> str:
-        """Return what tells later, in another process, that the first `offset` bytes were these."""
+        """Return what tells later, in another process, that the first `offset` bytes, which there are, were these."""
         with self._changed:
-            return self._proof(bisect_right(self._ends, offset))
+            return self._proof(bisect_left(self._ends, offset) + 1 if offset else 0)
 
-    def fits(self, offset: int, proof: str) -> bool:
-        """Return whether the first `offset` bytes, which there are, are those of a proof; its last block counts not."""
+    def fits(self, proof: str) -> bool:
+        """Wait until there are as many bytes as a proof is about, and return whether these are they.
+
+        A tree that has changed shows before that: where the first doubling of its pieces is another.
+
+        Raises:
+            BaseException: What the packer has failed with.
+        """
+        word, _, digests = proof.partition(":")
+        if not word.isascii() or not word.isdigit() or len(word) > _LONGEST_COUNT:
+            return False
+        count, said = int(word), digests.split(",")
+        marks = _marks(count)
+        if len(said) != len(marks):
+            return False
         with self._changed:
-            return proof == self._proof(bisect_right(self._ends, offset))
+            for mark, digest in zip(marks, said, strict=True):
+                while len(self._ends) < mark and self._descriptor is None:
+                    if self._error is not None:
+                        raise self._error
+                    self._changed.wait()
+                if len(self._ends) < mark or self._digest(mark) != digest:
+                    return False
+        return True
 
     def close(self) -> None:
         """Let go of what is kept, and end the threads."""
@@ -215,9 +238,12 @@ class BlobStream:
         return self._ends[-1] if self._ends else 0
 
     def _proof(self, count: int) -> str:
+        return f"{count}:{','.join(map(self._digest, _marks(count)))}"
+
+    def _digest(self, count: int) -> str:
         hasher = hashlib.sha256(memoryview(self._ends)[:count])
         hasher.update(memoryview(self._checks)[:count])
-        return f"{count}:{hasher.hexdigest()}"
+        return hasher.hexdigest()[:_MARK_DIGITS]
 
     def _piece(self, number: int) -> bytes | None:
         """Return a piece that is at hand, None where it has to be made again."""
@@ -232,7 +258,7 @@ class BlobStream:
 
     def _make_again(self, number: int) -> bytes:
         blocks, block = self._planned.blocks, number - 1
-        if self._ahead is None or self._ahead.due != block:
+        if self._ahead is None or self._ahead.due != block or block >= self._ahead.end:
             if self._ahead is not None:
                 self._ahead.close()
             threads = min(self._planned.threads, _MOST_THREADS)
@@ -250,3 +276,8 @@ class BlobStream:
             )
         self._again = number, piece
         return piece
+
+
+def _marks(count: int) -> list[int]:
+    """Return the numbers of pieces after which a proof has a digest: every doubling, and all of them."""
+    return [*(1 << power for power in range(count.bit_length()) if 1 << power < count), count] if count else [0]

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from fastoci.errors import StoreError, TreeError, UsageError
 from fastoci.events import Sink
 from fastoci.layer.blocks import SourceFacts
-from fastoci.layer.fingerprint import fingerprint_of_file
+from fastoci.layer.fingerprint import fingerprint_of_file, place_of
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import BlobSink, PackedLayer, PlannedLayer
 from fastoci.layer.tarblocks import TarBlocks
@@ -98,6 +98,7 @@ def plan_tar(
             options,
             sink,
             started,
+            locate=lambda: place_of(source, None, options),
             identify=lambda: fingerprint_of_file(fd, options, wall),
         )
 

@@ -37,7 +37,7 @@ class GrowingSource(Protocol):
     """Where the bytes of a blob come from that is sent while it is being made. Read by one thread at a time."""
 
     subject: str
-    """What the blob is known by before it has a digest: the same words, the same bytes to come."""
+    """What the blob is known by before it has a digest; what was sent of it is compared by its proof."""
 
     @property
     def descriptor(self) -> Descriptor | None:
@@ -69,10 +69,14 @@ class GrowingSource(Protocol):
         """Take note that what lies below `offset` will hardly be asked for again."""
 
     def proof(self, offset: int) -> str:
-        """Return what tells later, in another process, that the first `offset` bytes were these."""
+        """Return what tells later, in another process, that the first `offset` bytes, which there are, were these."""
 
-    def fits(self, offset: int, proof: str) -> bool:
-        """Return whether the first `offset` bytes are those of a proof; there are as many."""
+    def fits(self, proof: str) -> bool:
+        """Wait until there are as many bytes as a proof is about, and return whether these are they.
+
+        Raises:
+            Exception: They will not be made.
+        """
 
 
 class SourceError(Exception):

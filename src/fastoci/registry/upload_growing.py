@@ -10,11 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastoci.errors import RegistryError
+from fastoci.events import Notice
+from fastoci.registry.chunks import SourceError
 from fastoci.registry.faults import Fault, TransportError
 from fastoci.registry.session import Mode
 from fastoci.registry.upload_steps import Step
 
 if TYPE_CHECKING:
+    from fastoci.registry.chunks import GrowingSource
     from fastoci.registry.upload_work import UploadWork
 
 __all__ = ["StandsError", "await_chunk", "check_growing", "stands_after_all"]
@@ -34,13 +37,27 @@ def check_growing(work: UploadWork) -> Step:
     memory = work.remembered()
     if source is None or memory is None:
         return Step.OPEN
-    if work.wait(memory.offset) >= memory.offset and source.fits(memory.offset, memory.proof):
+    work.sink(Notice(f"{work.title}: an earlier run has sent {memory.offset:,} bytes; packing as many, to compare"))
+    if fits(source, memory.proof):
         work.recall(memory)
         return Step.SYNC
     # What it holds will never be a blob of ours.
+    work.sink(Notice(f"{work.title}: what an earlier run has sent is not what is packed now"))
     work.client.abort(memory.location, work.repository)
     work.journal.forget()
     return Step.OPEN
+
+
+def fits(source: GrowingSource, proof: str) -> bool:
+    """Return whether a source begins with what a proof is about, when it is there.
+
+    Raises:
+        SourceError: It will not be made.
+    """
+    try:
+        return source.fits(proof)
+    except Exception as error:
+        raise SourceError from error
 
 
 def await_chunk(work: UploadWork) -> bool:

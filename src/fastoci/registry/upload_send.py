@@ -53,6 +53,7 @@ def send(work: UploadWork) -> Step:
         end, timeout = work.size, _STREAM_TIMEOUT
     if session.mode is Mode.CHUNKED or offset > 0:
         headers["Content-Range"] = f"{offset}-{end - 1}"
+    work.promise(end)
     work.patches += 1
     try:
         response = work.ask("PATCH", location, headers=headers, body=work.body(end), read_timeout=timeout)
@@ -214,7 +215,8 @@ def sync(work: UploadWork) -> Step:
 
 def _from(work: UploadWork, response: Response, held: Held) -> Step:
     """Go on from what is held, or from what may have been meant where a 416 has refused that."""
-    size = work.total if work.tried is None else work.tried
+    # An earlier run's session may hold more than there is yet in this one.
+    size = work.wait(held.size) if work.tried is None else work.tried
     meant = [0, 1] if held.ambiguous else [held.size, held.size - 1]
     # One too high (Quay) cannot be told from right, but for the last byte and by a refusal.
     offsets = [offset for offset in meant if 0 <= offset <= size and offset not in work.refused_offsets]

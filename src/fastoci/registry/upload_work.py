@@ -15,6 +15,7 @@ from fastoci.registry.refusals import cause_of, unreachable
 from fastoci.registry.session import DEFAULT_CHUNK, Mode, UploadSession
 from fastoci.registry.transport import READ_TIMEOUT
 from fastoci.registry.upload_steps import Step, UploadResult
+from fastoci.units import format_part, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,6 +86,7 @@ class UploadWork:
 
         # What the answers have taught about this session, and must be forgotten with it.
         self.reached = 0
+        self.under_way = 0  # the end of the furthest chunk that was begun, in any session
         self.patches = 0
         self.tried: int | None = 0  # how far bytes of this session went out; None where an earlier run knew
         self.told: int | None = None  # the offset that SYNC has given last
@@ -113,9 +115,9 @@ class UploadWork:
         return self._whole().size
 
     @property
-    def total(self) -> int:
-        """How many bytes there are to be sent, as far as is known."""
-        return self.size if self.growing is None or self.blob is not None else self.growing.made
+    def total(self) -> int | None:
+        """How many bytes there are to be sent; None as long as that is not known."""
+        return None if self.blob is None else self.blob.size
 
     def _whole(self) -> Descriptor:
         if self.blob is None:
@@ -258,7 +260,14 @@ class UploadWork:
     def note(self) -> None:
         """Have the journal say how far the session is."""
         if self.journal.kept:
-            self.journal.note(self.session, "" if self.growing is None else self.growing.proof(self.session.offset))
+            proof = "" if self.growing is None else self.growing.proof(max(self.session.offset, self.under_way))
+            self.journal.note(self.session, proof)
+
+    def promise(self, end: int) -> None:
+        """Note that bytes up to `end` are about to be sent: how many of them arrive, a killed run cannot note."""
+        if self.growing is not None and end > self.under_way:
+            self.under_way = end
+            self.note()
 
     def remembered(self) -> Memory | None:
         """Return what an earlier run has left, None where there is nothing to go on with."""
@@ -362,8 +371,7 @@ class UploadWork:
 
     def stopped_at(self) -> str:
         """Return what failed, for the error of an upload that did not come to its end."""
-        so_far = "" if self.blob is not None else " packed so far"
-        return f"upload of {self.title} stopped at {self.session.offset:,} of {self.total:,} bytes{so_far}"
+        return f"upload of {self.title} stopped at {self._so_far()}"
 
     def stopped(self, error: OutOfPatienceError) -> RegistryError:
         """Return the error for an upload that failed too often."""
@@ -371,8 +379,12 @@ class UploadWork:
 
     def _hint(self) -> str:
         if self.session.offset and self.session.location is not None and self.journal.kept:
-            return f"run the same command again: {self.session.offset:,} of {self.total:,} bytes stand already"
+            return f"run the same command again: {self._so_far()} stand already"
         return "run the same command again: blobs that stand are not sent again"
+
+    def _so_far(self) -> str:
+        offset, total = self.session.offset, self.total
+        return format_size(offset) if total is None else format_part(offset, total)
 
     def result(self) -> UploadResult:
         """Return what it came to."""

@@ -1,8 +1,8 @@
-"""Sizes, rates and times as people read them."""
+"""Sizes, rates and times as people read them: in errors, on screen and in logs."""
 
 from __future__ import annotations
 
-__all__ = ["format_eta", "format_position", "format_rate", "format_size"]
+__all__ = ["format_eta", "format_part", "format_position", "format_rate", "format_size"]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -17,8 +17,12 @@ def format_size(size: float) -> str:
 
 def format_position(done: int, total: int) -> str:
     """Return how far a transfer is, as `1.1/2.5 GiB`: both in the unit of the total."""
-    power = _power(total)
-    return f"{_scaled(done, power, strip=False)}/{_scaled(total, power, strip=False)} {_UNITS[power]}"
+    return _of(done, total, "/")
+
+
+def format_part(done: int, total: int) -> str:
+    """Return how much of something there is, as `1.1 of 2.5 GiB`."""
+    return _of(done, total, " of ")
 
 
 def format_rate(rate: float) -> str:
@@ -36,6 +40,11 @@ def format_eta(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _of(done: int, total: int, separator: str) -> str:
+    power = _power(total)
+    return f"{_scaled(done, power, strip=False)}{separator}{_scaled(total, power, strip=False)} {_UNITS[power]}"
 
 
 def _power(size: float) -> int:
