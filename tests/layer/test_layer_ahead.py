@@ -1,0 +1,93 @@
+"""BlocksAhead: blocks made again, in order, by threads that stay close to whoever takes them."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from fastoci.errors import FastociError
+from fastoci.layer.ahead import BlocksAhead
+from fastoci.layer.compression import GzipCompressor, NoCompressor
+from oracles.streams import MemoryBlocks
+
+BLOCKS = [random.Random(number).randbytes(2000) for number in range(30)]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("fastoci")] == []
+
+
+@pytest.mark.parametrize("compressor", [GzipCompressor(1), NoCompressor()])
+@pytest.mark.parametrize(("first", "threads"), [(0, 1), (7, 3), (29, 4)])
+def test_in_order_from_any_block_on(compressor, first, threads):
+    source = MemoryBlocks(BLOCKS)
+    ahead = BlocksAhead(source, compressor, first, threads)
+    for number in range(first, 30):
+        assert ahead.due == number
+        assert ahead.take() == bytes(compressor.compress(memoryview(BLOCKS[number]))[0])
+    with pytest.raises(ValueError, match="last block"):
+        ahead.take()
+    ahead.close()
+    assert sorted(source.read_numbers) == list(range(first, 30))
+    assert source.open == 0
+
+
+def test_no_further_ahead_than_two_blocks_a_thread():
+    source = MemoryBlocks(BLOCKS)
+    ahead = BlocksAhead(source, NoCompressor(), 0, 3)
+    for taken in range(1, 20):
+        ahead.take()
+        assert max(source.read_numbers) < taken + 2 * 3
+    ahead.close()
+
+
+def test_an_end_that_moves_is_where_it_was_at_the_beginning():
+    source = MemoryBlocks(BLOCKS, planned=3)
+    ahead = BlocksAhead(source, NoCompressor(), 1, 8)
+    source.grow(30)
+    assert (ahead.end, ahead.take(), ahead.take()) == (3, BLOCKS[1], BLOCKS[2])
+    with pytest.raises(ValueError, match="last block"):
+        ahead.take()
+    ahead.close()
+
+
+def test_what_fails_is_raised_where_it_is_taken():
+    source = MemoryBlocks(BLOCKS)
+    source.blocks[4:] = []
+    source.count = 30
+    ahead = BlocksAhead(source, NoCompressor(), 0, 2)
+    taken = []
+    with pytest.raises(IndexError):
+        taken.extend(ahead.take() for _ in range(30))
+    ahead.close()
+    assert source.open == 0
+
+
+def test_closing_ends_threads_that_wait():
+    source = MemoryBlocks(BLOCKS)
+    ahead = BlocksAhead(source, NoCompressor(), 0, 4)
+    ahead.take()
+    ahead.close()
+    ahead.close()
+    assert source.open == 0
+
+
+def test_a_machine_without_threads(monkeypatch):
+    source = MemoryBlocks(BLOCKS)
+    start, started = threading.Thread.start, []
+
+    def refuse(thread):
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(FastociError, match="cannot start a thread"):
+        BlocksAhead(source, NoCompressor(), 0, 4)
+    assert len(started) == 2
+    assert source.open == 0
