@@ -81,6 +81,14 @@ def test_a_bug_is_no_traceback(command, capsys, monkeypatch):
     assert "Traceback" not in err
 
 
+def test_memory_that_is_short_is_no_bug(command, capsys):
+    command(fails_with(MemoryError()))
+    assert app.run(["try"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: out of memory\ncause: ")
+    assert "--threads" in err
+
+
 def test_a_traceback_comes_when_asked_for(command, capsys, monkeypatch):
     monkeypatch.setenv("FASTOCI_LOG", "debug")
     command(fails_with(FastociError("it failed")))

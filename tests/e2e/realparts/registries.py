@@ -61,6 +61,14 @@ class Registry:
     def restart(self) -> None:
         """Stop and start it again on the same port; its storage and upload sessions outlive it."""
         self.daemon.stop()
+        self.resume()
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self.daemon.stop(kill=True)
+
+    def resume(self) -> None:
+        """Start it again on the same port."""
         mark = self.mark()
         self.daemon.start()
         self.daemon.wait_until(lambda: LISTENING.search(self.daemon.text(mark)) is not None)
