@@ -81,6 +81,13 @@ def test_a_bug_is_no_traceback(command, capsys, monkeypatch):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("said", "cause"), [("", ""), ("the engine got none", "cause: the engine got none\n")])
+def test_no_memory_is_no_bug(command, capsys, said, cause):
+    command(fails_with(MemoryError(said)))
+    assert app.run(["try"]) == 1
+    assert capsys.readouterr().err.startswith(f"error: out of memory\n{cause}hint:  ask for fewer --threads")
+
+
 def test_a_traceback_comes_when_asked_for(command, capsys, monkeypatch):
     monkeypatch.setenv("FASTOCI_LOG", "debug")
     command(fails_with(FastociError("it failed")))

@@ -75,6 +75,14 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever read our stdout has gone. What is still buffered would raise again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError as error:
+        _traceback_if_asked()
+        print_error(
+            "out of memory",
+            cause=str(error) or None,
+            hint="ask for fewer --threads, or raise the limit (ulimit -v, a container's memory)",
+        )
+        return 1
     except Exception as error:
         _traceback_if_asked()
         print_error(
