@@ -122,8 +122,8 @@ def run_case(shim: Shim, tree: str, whole: str, name: str, error: int, *, lastin
     count = shim.calls(name)
     for number in range(1, count + 1, max(1, count // MOST)):
         shim.arm(name, number, ALL if lasting else number, error)
-        # An attribute that vanished in time is no part of the tree, and neither is a directory that is left out.
-        vanished = error in (errno.ENODATA, errno.ENOENT)
+        # Attributes that are not there in time are no part of the tree, nor is a directory that is left out.
+        vanished = error in (errno.ENODATA, errno.ENOENT, errno.ENOTSUP)
         outcome, said = attempt(tree, None if vanished else whole)
         # Threads share the work as they come: there may be a few calls fewer than there were.
         if shim.refusals(name):
