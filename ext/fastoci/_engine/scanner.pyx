@@ -159,9 +159,9 @@ cdef class Scanner:
         """
         cdef Worker *worker = <Worker *>calloc(1, sizeof(Worker))
         cdef Job job
-        if worker == NULL:
-            raise MemoryError
         try:
+            if worker == NULL:
+                raise MemoryError
             pthread_mutex_lock(&self.queue.lock)
             try:
                 worker.arena = self.table.new_arena()
@@ -181,12 +181,13 @@ cdef class Scanner:
             self.stop()
             raise
         finally:
-            dirs_close(&worker.dirs)
-            path_free(&worker.path)
-            free(worker.buffer)
-            free(worker.found)
-            free(worker.scratch)
-            free(worker)
+            if worker != NULL:
+                dirs_close(&worker.dirs)
+                path_free(&worker.path)
+                free(worker.buffer)
+                free(worker.found)
+                free(worker.scratch)
+                free(worker)
 
     def stop(self):
         """Make every `run` return soon, and a plan that waits for the scan give up."""
@@ -388,14 +389,17 @@ cdef class Scanner:
         """Return whether an excluded name is a directory beneath which something may be let in again.
 
         Such a directory is scanned, and the plan drops it if nothing is. Of other excluded names nothing is asked:
-        neither a socket nor something unreadable there is anybody's concern.
+        neither a socket nor something unreadable there is anybody's concern. What has no status may be such a directory.
         """
         cdef struct_stat status
         cdef const char *path
         cdef size_t size
         if not self.patterns.has_negations:
             return False
-        if fstatat(fd, entry.name, &status, AT_SYMLINK_NOFOLLOW) != 0 or not S_ISDIR(status.st_mode):
+        if fstatat(fd, entry.name, &status, AT_SYMLINK_NOFOLLOW) != 0:
+            if errno == ENOENT:
+                return False
+        elif not S_ISDIR(status.st_mode):
             return False
         entry.kind = KIND_DIRECTORY
         path = path_of(&worker.path, entry, self.table.root, &size)

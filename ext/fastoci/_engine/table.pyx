@@ -6,11 +6,14 @@ close behind the scan; the renderers read what has been planned. It is freed as 
 The table also owns the descriptor of the tree's root, from which everything beneath is reached.
 """
 
+from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.fcntl cimport fcntl
 from posix.unistd cimport close
+
+from os import strerror
 
 from fastoci._engine.arena cimport Arena, arena_copy, arena_free, arena_take
 from fastoci._engine.entry cimport (
@@ -38,13 +41,16 @@ cdef class EntryTable:
     Args:
         source: The path of the tree as the caller gave it, for messages.
         root_fd: A descriptor of the tree's root directory; the table keeps a duplicate.
+
+    Raises:
+        OSError: The descriptor cannot be duplicated.
     """
 
     def __cinit__(self, bytes source not None, int root_fd):
         self.source = source
         self.root_fd = fcntl(root_fd, F_DUPFD_CLOEXEC, 0)
         if self.root_fd < 0:
-            raise OSError("the tree's descriptor cannot be duplicated")
+            raise OSError(errno, f"the tree's descriptor cannot be duplicated: {strerror(errno)}")
         self.root = <Entry *>arena_take(self.new_arena(), sizeof(Entry), 8)
         if self.root == NULL:
             raise MemoryError

@@ -75,12 +75,12 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever read our stdout has gone. What is still buffered would raise again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MemoryError:
+    except MemoryError as error:
         _traceback_if_asked()
         print_error(
             "out of memory",
-            cause="the machine, or a limit on this process, gives no more",
-            hint="ask for fewer --threads or --jobs, or a smaller --chunk-size",
+            cause=str(error) or None,
+            hint="ask for fewer --threads or --jobs, or raise the limit (ulimit -v, a container's memory)",
         )
         return 1
     except Exception as error:

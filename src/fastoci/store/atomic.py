@@ -85,12 +85,17 @@ class TempFile:
                 return
             os.close(self.fd)
             self.fd = -1
-        self._name, self.fd = self._create()
+        self._create()
 
-    def _create(self) -> tuple[str, int]:
-        name = f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(8).hex()}"
+    def _create(self) -> None:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-        return name, os.open(name, flags, _MODE, dir_fd=self._directory)
+        # Noted before it stands: an interruption between the two must not leave it there.
+        self._name = _temporary_name()
+        try:
+            self.fd = os.open(self._name, flags, _MODE, dir_fd=self._directory)
+        except OSError:
+            self._name = None
+            raise
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append `data`; see `write_all`."""
@@ -153,24 +158,25 @@ class TempFile:
 
     def _take_name(self) -> str:
         """Give the file a temporary name, for rename(2), which alone can replace; by copying if it cannot be linked."""
-        name = f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(8).hex()}"
+        self._name = name = _temporary_name()
         try:
             self._link_unnamed(name, self._directory)
         except OSError as error:
+            self._name = None
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
                 raise
         else:
-            self._name = name
             return name
         unnamed = self.fd
         try:
-            self._name, self.fd = self._create()
+            self._create()
             offset = 0
             while piece := os.pread(unnamed, _COPY_SIZE, offset):
                 offset += write_all(self.fd, piece)
             os.fsync(self.fd)
         finally:
             os.close(unnamed)
+        assert self._name is not None  # noqa: S101 - `_create` has just given it one
         return self._name
 
     def close(self) -> None:
@@ -189,6 +195,10 @@ class TempFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _temporary_name() -> str:
+    return f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(8).hex()}"
 
 
 def _exists(name: str, directory: int) -> bool:

@@ -122,6 +122,8 @@ def start_scan(source: TreeSource, policy: TreePolicy, threads: int, earlier: Se
     root = _open_root(source.path)
     try:
         table = EntryTable(os.fsencode(source.path), root)
+    except OSError as error:
+        raise _cannot_open(source.path, error) from error
     finally:
         os.close(root)
     for above in ancestors[:-1]:
@@ -166,8 +168,12 @@ def _open_root(path: str) -> int:
             f"{path} is neither a directory nor a tar archive", path=path, cause=_said(error), errno=error.errno
         ) from error
     except (OSError, ValueError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        raise TreeError(f"cannot open the directory {path}", path=path, cause=_said(error), errno=number) from error
+        raise _cannot_open(path, error) from error
+
+
+def _cannot_open(path: str, error: OSError | ValueError) -> TreeError:
+    number = error.errno if isinstance(error, OSError) else None
+    return TreeError(f"cannot open the directory {path}", path=path, cause=_said(error), errno=number)
 
 
 def _said(error: OSError | ValueError) -> str:
