@@ -47,7 +47,7 @@ def fingerprint_of_tree(table: EntryTable, policy: TreePolicy, options: LayerOpt
         options: How the layer is made.
         scanned: When the scan began, nanoseconds since the epoch.
     """
-    hasher = _begun("tree", options, (policy.uid, policy.gid, policy.mtime_limit))
+    hasher = _begun("tree", options, (policy.uid, policy.gid, policy.mtime_limit, policy.mtime, policy.chmod))
     newest = None
     number, count = 0, len(table)
     while number < count:
@@ -70,7 +70,7 @@ def fingerprint_of_file(fd: int, options: LayerOptions, opened: int) -> Fingerpr
     return Fingerprint(_begun("tar", options, identity).hexdigest(), found.st_ctime_ns < opened - _SETTLED)
 
 
-def _begun(kind: str, options: LayerOptions, details: tuple[int | None, ...]) -> hashlib._Hash:
+def _begun(kind: str, options: LayerOptions, details: tuple[int | str | None, ...]) -> hashlib._Hash:
     """Return a hasher that has taken all that decides a layer's bytes besides what is found."""
     words = (
         kind,
