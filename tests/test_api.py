@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,10 @@ import fastoci
 PUBLIC = {
     # functions
     "build_image", "inspect_image", "load_image", "log_in", "log_out", "open_image", "push_image", "validate_image",
+    "collect_garbage", "copy_image", "create_index", "diff_images", "list_images", "list_referrers", "pack_layer",
+    "pull_image", "read_config", "read_digest", "read_manifest", "rebase_image", "set_config", "tag_image",
     # what they take and give
+    "Collected", "CopiedImage", "Difference", "Listed",
     "BuildResult", "ConfigOptions", "Finding", "ImageSource", "Inspection", "LayerOptions", "LoadedImage", "Login",
     "Output", "PushedImage", "RegistryOptions", "TreePolicy", "TreeSource", "Validation",
     # values of the specification
@@ -47,8 +51,8 @@ def test_each_name_is_there(name):
     "name", sorted(name for name in PUBLIC if name[0].islower() and name not in ("errors", "events"))
 )
 def test_functions_are_functions_and_not_modules(name):
-    for module in ("build", "push", "load", "inspect", "validate", "login", "image"):
-        importlib.import_module(f"fastoci.{module}")
+    for home in fastoci._HOMES.values():
+        importlib.import_module(home.partition(":")[0])
     assert inspect.isfunction(getattr(fastoci, name))
     assert inspect.ismodule(fastoci.build)
 
@@ -78,3 +82,15 @@ def test_nothing_is_imported_before_it_is_used():
     script = "import sys, fastoci; print(sorted(m for m in sys.modules if m.startswith('fastoci')))"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert ast.literal_eval(out) == ["fastoci", "fastoci.version"]
+
+
+def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[1] / "docs" / "usage.md").read_text()
+    examples = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert examples
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "rootfs" / "motd").write_text("welcome")
+    monkeypatch.chdir(tmp_path)
+    for example in examples:
+        exec(compile(example, "docs/usage.md", "exec"), {})
+    assert "motd changed content" in capsys.readouterr().out

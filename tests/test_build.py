@@ -361,6 +361,19 @@ def test_times(tree, capfd, monkeypatch):
     assert err.startswith("error: SOURCE_DATE_EPOCH 'yesterday'")
 
 
+def test_chmod_and_mtime(tree, capfd):
+    (Path(tree) / "bin/hello").chmod(0o700)
+    (Path(tree) / "bin").chmod(0o2700)
+    run(capfd, tree, "-o", "out", "--chmod", "u=rwX,go=rX", "--mtime", "2026-01-31")
+    (Path(tree) / "bin").chmod(0o755)
+    (members,) = image_of("out").tars()
+    assert (members["bin"].mode, members["bin/hello"].mode) == (0o2755, 0o755)
+    assert {member.mtime for member in members.values()} == {1769817600}
+    run(capfd, tree, "-o", "keep", "--mtime", "keep")
+    run(capfd, tree, "-o", "kept")
+    assert image_of("keep").tars()[0]["bin/hello"].mtime == image_of("kept").tars()[0]["bin/hello"].mtime
+
+
 def test_chown_and_exclude(tree, tmp_path, capfd):
     ignore = tmp_path / "ignore"
     ignore.write_text("# comment\netc\n!etc/motd\n")
@@ -461,6 +474,9 @@ def test_plain_progress(tree, capfd):
         (["in.tar", "--chown", "0"], "is a tar archive", None),
         (["in.tar", "rootfs", "--exclude", "x"], "is a tar archive", None),
         (["rootfs", "--chown", "root"], "--chown 'root'", "--chown 0:0"),
+        (["rootfs", "--chmod", "rwx"], "--chmod 'rwx' is no mode", "u=rwX,go=rX"),
+        (["rootfs", "--mtime", "now"], "--mtime 'now' is no date", "keep"),
+        (["in.tar", "--mtime", "0"], "is a tar archive", None),
         (["rootfs", "--platform", "amd64"], "not a platform", "linux/amd64"),
         (["rootfs", "--stop-signal", "NOW"], "no such signal", "SIGTERM"),
         (["rootfs", "--compression-level", "0"], "invalid value for '--compression-level'", "--help"),

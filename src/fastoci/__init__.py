@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from fastoci import errors, events
     from fastoci.build import BuildResult
     from fastoci.build import build as build_image
+    from fastoci.copy import CopiedImage
+    from fastoci.copy import copy as copy_image
+    from fastoci.copy import pull as pull_image
+    from fastoci.diff import Difference
+    from fastoci.diff import diff as diff_images
     from fastoci.errors import (
         AccessDeniedError,
         BlobMismatchError,
@@ -40,25 +45,32 @@ if TYPE_CHECKING:
     )
     from fastoci.events import Event, Sink
     from fastoci.findings import Finding
+    from fastoci.gc import Collected, collect_garbage
     from fastoci.image import ImageSource, open_image
     from fastoci.imageconfig import ConfigOptions
-    from fastoci.inspect import Inspection
+    from fastoci.indexes import create_index
+    from fastoci.inspect import Inspection, read_config, read_digest, read_manifest
     from fastoci.inspect import inspect as inspect_image
     from fastoci.layer.options import LayerOptions
+    from fastoci.listing import Listed, list_images, list_referrers
     from fastoci.load import LoadedImage
     from fastoci.load import load as load_image
     from fastoci.login import Login
     from fastoci.login import login as log_in
     from fastoci.login import logout as log_out
     from fastoci.output import Output
+    from fastoci.packlayer import pack_layer
     from fastoci.push import PushedImage
     from fastoci.push import push as push_image
+    from fastoci.rebase import rebase as rebase_image
+    from fastoci.reconfigure import set_config
     from fastoci.registry.options import RegistryOptions
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
     from fastoci.spec.platform import Platform
     from fastoci.spec.reference import Reference
+    from fastoci.tag import tag as tag_image
     from fastoci.tree.policy import TreePolicy
     from fastoci.tree.source import TreeSource
     from fastoci.validate import Validation
@@ -67,8 +79,11 @@ if TYPE_CHECKING:
 # Public name -> the module it lives in, with its name there where that is another, or the module itself.
 _HOMES = {
     "BuildResult": "fastoci.build",
+    "Collected": "fastoci.gc",
     "ConfigOptions": "fastoci.imageconfig",
+    "CopiedImage": "fastoci.copy",
     "Descriptor": "fastoci.spec.descriptor",
+    "Difference": "fastoci.diff",
     "Digest": "fastoci.spec.digest",
     "Event": "fastoci.events",
     "Finding": "fastoci.findings",
@@ -76,6 +91,7 @@ _HOMES = {
     "ImageSource": "fastoci.image",
     "Inspection": "fastoci.inspect",
     "LayerOptions": "fastoci.layer.options",
+    "Listed": "fastoci.listing",
     "LoadedImage": "fastoci.load",
     "Login": "fastoci.login",
     "Output": "fastoci.output",
@@ -88,12 +104,26 @@ _HOMES = {
     "TreeSource": "fastoci.tree.source",
     "Validation": "fastoci.validate",
     "build_image": "fastoci.build:build",
+    "collect_garbage": "fastoci.gc",
+    "copy_image": "fastoci.copy:copy",
+    "create_index": "fastoci.indexes",
+    "diff_images": "fastoci.diff:diff",
     "inspect_image": "fastoci.inspect:inspect",
+    "list_images": "fastoci.listing",
+    "list_referrers": "fastoci.listing",
     "load_image": "fastoci.load:load",
     "log_in": "fastoci.login:login",
     "log_out": "fastoci.login:logout",
     "open_image": "fastoci.image",
+    "pack_layer": "fastoci.packlayer",
+    "pull_image": "fastoci.copy:pull",
     "push_image": "fastoci.push:push",
+    "read_config": "fastoci.inspect",
+    "read_digest": "fastoci.inspect",
+    "read_manifest": "fastoci.inspect",
+    "rebase_image": "fastoci.rebase:rebase",
+    "set_config": "fastoci.reconfigure",
+    "tag_image": "fastoci.tag:tag",
     "validate_image": "fastoci.validate:validate",
 }
 _MODULES = ("errors", "events")
@@ -102,8 +132,11 @@ __all__ = [
     "AccessDeniedError",
     "BlobMismatchError",
     "BuildResult",
+    "Collected",
     "ConfigOptions",
+    "CopiedImage",
     "Descriptor",
+    "Difference",
     "Digest",
     "EngineError",
     "Event",
@@ -115,6 +148,7 @@ __all__ = [
     "Inspection",
     "InvalidImageError",
     "LayerOptions",
+    "Listed",
     "LoadedImage",
     "Login",
     "ManifestNotFoundError",
@@ -136,14 +170,28 @@ __all__ = [
     "Validation",
     "__version__",
     "build_image",
+    "collect_garbage",
+    "copy_image",
+    "create_index",
+    "diff_images",
     "errors",
     "events",
     "inspect_image",
+    "list_images",
+    "list_referrers",
     "load_image",
     "log_in",
     "log_out",
     "open_image",
+    "pack_layer",
+    "pull_image",
     "push_image",
+    "read_config",
+    "read_digest",
+    "read_manifest",
+    "rebase_image",
+    "set_config",
+    "tag_image",
     "validate_image",
 ]
 

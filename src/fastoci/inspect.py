@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastoci.spec.imagename import ImageName
     from fastoci.spec.platform import Platform
 
-__all__ = ["Inspection", "Layer", "inspect", "read_config", "read_manifest"]
+__all__ = ["Inspection", "Layer", "describe", "inspect", "read_config", "read_manifest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +116,33 @@ def inspect(
         RegistryError: The registry could not be reached, or does not give it out.
     """
     with open_image(image, options or RegistryOptions(), sink) as source:
-        descriptor = _choose(source, platform)
-        document = read_document(source, descriptor)
-        if isinstance(document, Index):
-            return Inspection(source.name, descriptor, document)
-        if document.config.media_type not in mediatypes.CONFIGS:
-            return Inspection(source.name, descriptor, document, None, tuple(map(Layer, document.layers)))
-        what = f"the config {document.config.digest} of {source.name}"
-        config = ImageConfig.from_bytes(source.read_blob(document.config), what)
-        if platform is not None and descriptor == source.resolve() and not platform.matches(config.platform):
-            # There was no index to choose from.
-            raise ImageNotFoundError(
-                f"{source.name} is not for {platform}", path=source.name, cause=f"it is for {config.platform}"
-            )
-        return Inspection(source.name, descriptor, document, config, tuple(_layers(document, config)))
+        return describe(source, _choose(source, platform), platform)
+
+
+def describe(source: ImageSource, descriptor: Descriptor, platform: Platform | None = None) -> Inspection:
+    """Return what an image is that can be read.
+
+    Args:
+        source: Where it is.
+        descriptor: Of its manifest or index there.
+        platform: What it has to be for, None being any.
+
+    Raises:
+        FastociError: See `inspect`.
+    """
+    document = read_document(source, descriptor)
+    if isinstance(document, Index):
+        return Inspection(source.name, descriptor, document)
+    if document.config.media_type not in mediatypes.CONFIGS:
+        return Inspection(source.name, descriptor, document, None, tuple(map(Layer, document.layers)))
+    what = f"the config {document.config.digest} of {source.name}"
+    config = ImageConfig.from_bytes(source.read_blob(document.config), what)
+    if platform is not None and descriptor == source.resolve() and not platform.matches(config.platform):
+        # There was no index to choose from.
+        raise ImageNotFoundError(
+            f"{source.name} is not for {platform}", path=source.name, cause=f"it is for {config.platform}"
+        )
+    return Inspection(source.name, descriptor, document, config, tuple(_layers(document, config)))
 
 
 def read_digest(

@@ -5,11 +5,13 @@ A layer is read only when it is asked, and once.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import posixpath
 import tarfile
 import threading
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from isal import igzip
 
@@ -21,14 +23,17 @@ from fastoci.tree.ancestors import Found
 from fastoci.tree.policy import OWNER_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+    from _typeshed import WriteableBuffer
 
     from fastoci.image import ImageSource
     from fastoci.spec.descriptor import Descriptor
 
-__all__ = ["BaseLayerFiles"]
+__all__ = ["BaseLayerFiles", "layer_members", "member_path", "member_xattrs"]
 
 _HEADER_LIMIT = 1 << 20  # bytes of an extended header
+_PIECE = 1 << 20
 _ENTRIES = 5_000_000  # of one layer
 _TIME_LIMIT = 2**63
 _KINDS = {
@@ -82,15 +87,47 @@ class BaseLayerFiles:
                 )
             )
             return
-        what = f"the layer {self._descriptor.digest} of {self._source.name}"
-        with self._source.open_verified(self._descriptor) as stream:
+        with contextlib.closing(layer_members(self._source, self._descriptor)) as members:
             try:
-                yield from _walk(inflate(stream))
-            except FastociError:
-                raise
-            except Exception as error:
-                # Each decompressor has its own classes, and tarfile many for headers that nobody means.
-                raise InvalidImageError(f"{what} is not valid", cause=str(error) or type(error).__name__) from error
+                yield from _walk(members)
+            except tarfile.TarError as error:
+                what = f"the layer {self._descriptor.digest} of {self._source.name}"
+                raise InvalidImageError(f"{what} is not valid", cause=str(error)) from error
+
+
+def layer_members(
+    source: ImageSource, descriptor: Descriptor, advance: Callable[[int], None] = lambda _: None
+) -> Generator[tuple[tarfile.TarFile, tarfile.TarInfo], None, None]:
+    """Yield the members of a layer, and the tar to read their data from before the next one is asked for.
+
+    Args:
+        source: Where the layer is.
+        descriptor: The layer's.
+        advance: Told how many more bytes of its blob were read.
+
+    Raises:
+        InvalidImageError: It is no valid layer, or has not its digest.
+        RegistryError: The registry does not give it.
+        FastociError: Nothing here inflates it.
+    """
+    compression = mediatypes.compression_of(descriptor.media_type)
+    inflate = _inflater(compression)
+    what = f"the layer {descriptor.digest} of {source.name}"
+    if inflate is None:
+        raise FastociError(
+            f"cannot read {what}", cause=f"nothing here inflates {compression or descriptor.media_type[:100]}"
+        )
+    with source.open_verified(descriptor) as blob:
+        stream = cast("BinaryIO", _Counted(blob, advance))
+        try:
+            yield from _members(inflate(stream))
+            while stream.read(_PIECE):  # its end is where its digest is compared
+                pass
+        except FastociError:
+            raise
+        except Exception as error:
+            # Each decompressor has its own classes, and tarfile many for headers that nobody means.
+            raise InvalidImageError(f"{what} is not valid", cause=str(error) or type(error).__name__) from error
 
 
 def _inflater(compression: mediatypes.Compression | None) -> Callable[[BinaryIO], BinaryIO] | None:
@@ -105,8 +142,7 @@ def _inflater(compression: mediatypes.Compression | None) -> Callable[[BinaryIO]
     return None
 
 
-def _walk(file: BinaryIO) -> Iterator[tuple[bytes, Found]]:
-    links: dict[bytes, Found] = {}
+def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     headers: Any = _Headers(file)
     count = 0
     with tarfile.open(fileobj=headers, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
@@ -115,13 +151,19 @@ def _walk(file: BinaryIO) -> Iterator[tuple[bytes, Found]]:
             count += 1
             if count > _ENTRIES:
                 raise tarfile.ReadError(f"over {_ENTRIES:,} entries")
-            path = _path(member.name)
-            found = _describe(member)
-            if member.islnk():
-                found = links.get(_path(member.linkname), found)
-            if found.kind == "symlink":
-                links[path] = found
-            yield path, found
+            yield archive, member
+
+
+def _walk(members: Iterable[tuple[tarfile.TarFile, tarfile.TarInfo]]) -> Iterator[tuple[bytes, Found]]:
+    links: dict[bytes, Found] = {}
+    for _, member in members:
+        path = member_path(member.name)
+        found = _describe(member)
+        if member.islnk():
+            found = links.get(member_path(member.linkname), found)
+        if found.kind == "symlink":
+            links[path] = found
+        yield path, found
 
 
 def _describe(member: tarfile.TarInfo) -> Found:
@@ -132,8 +174,27 @@ def _describe(member: tarfile.TarInfo) -> Found:
     if not (0 <= member.uid < OWNER_LIMIT and 0 <= member.gid < OWNER_LIMIT and abs(mtime) < _TIME_LIMIT):
         raise tarfile.ReadError(f"{member.name!r} has an owner or a time that no system has")
     return Found(
-        kind, member.mode & 0o7777, member.uid, member.gid, mtime, _xattrs(member), os.fsencode(member.linkname)
+        kind, member.mode & 0o7777, member.uid, member.gid, mtime, member_xattrs(member), os.fsencode(member.linkname)
     )
+
+
+class _Counted(io.RawIOBase):
+    """A blob that says how many bytes were read of it."""
+
+    def __init__(self, blob: BinaryIO, advance: Callable[[int], None]) -> None:
+        super().__init__()
+        self._blob = blob
+        self._advance = advance
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        with memoryview(buffer).cast("B") as view:
+            data = self._blob.read(len(view))
+            view[: len(data)] = data
+        self._advance(len(data))
+        return len(data)
 
 
 class _Headers:
@@ -164,12 +225,13 @@ class _Headers:
         return data
 
 
-def _path(name: str) -> bytes:
+def member_path(name: str) -> bytes:
     """Return a member's path as the image has it: no slash at either end, nothing above the root."""
     return os.fsencode(posixpath.normpath("/" + name).lstrip("/"))
 
 
-def _xattrs(member: tarfile.TarInfo) -> dict[bytes, bytes]:
+def member_xattrs(member: tarfile.TarInfo) -> dict[bytes, bytes]:
+    """Return a member's extended attributes."""
     return {
         os.fsencode(key.removeprefix(_XATTR)): value.encode("utf-8", "surrogateescape")
         for key, value in member.pax_headers.items()

@@ -134,3 +134,17 @@ def test_dates(text, seconds):
 def test_no_dates(text):
     with pytest.raises(UsageError):
         words.parse_created(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("@-5", -5), ("1970-01-02", 86400), ("1970-01-01T01:00:00+01:00", 0)]
+)
+def test_mtime(text, seconds):
+    assert words.parse_mtime(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "now", "1e9", "10000-01-01"])
+def test_no_mtime(text):
+    with pytest.raises(UsageError, match="is no date") as caught:
+        words.parse_mtime(text)
+    assert caught.value.hint.startswith("keep, ")

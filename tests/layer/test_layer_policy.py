@@ -33,12 +33,21 @@ def names(packed):
         (TreePolicy(mtime_limit=-10), Rules(mtime_limit=-10)),
         (TreePolicy(xattrs=False), Rules(xattrs=False)),
         (TreePolicy(1, 2, 3, xattrs=False), Rules(1, 2, 3, xattrs=False)),
+        (TreePolicy(mtime=5), Rules(mtime=5)),
+        (TreePolicy(mtime=-(2**40)), Rules(mtime=-(2**40))),
+        (TreePolicy(mtime=7, mtime_limit=6), Rules(mtime=7, mtime_limit=6)),
+        (TreePolicy(chmod="0"), Rules(modes=lambda kind, mode: mode & 0o6000 if kind == "directory" else 0)),
+        (
+            TreePolicy(chmod="a=,u+rw"),
+            Rules(modes=lambda kind, mode: mode & 0o6000 | 0o600 if kind == "directory" else 0o600),
+        ),
+        (TreePolicy(chmod="go-w,a-st"), Rules(modes=lambda _, mode: mode & 0o755)),
     ],
 )
 def test_the_nasty_tree_under_a_policy(nasty_tree, policy, rules):
     packed = pack(nasty_tree.path, policy=policy)
     assert packed.tar == write_tar(write_pieces(nasty_tree.entries, rules))
-    times = [entry.mtime for entry in nasty_tree.entries.values()]
+    times = [entry.mtime if policy.mtime is None else policy.mtime for entry in nasty_tree.entries.values()]
     limit = policy.mtime_limit
     assert packed.layer.newest_mtime == (max(times) if limit is None else min(limit, max(times)))
 

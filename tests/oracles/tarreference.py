@@ -6,7 +6,7 @@ records, sorted by key, only for what ustar cannot say, and 0 in the ustar field
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from oracles.snapshot import Entry, Tree, kept_xattrs
@@ -42,12 +42,15 @@ class Rules:
     """What becomes of what is found.
 
     `prefix` is the destination without slashes at its ends. `above` are the directories on the way to it that are not
-    the tree's own, by their paths, as they are to stand in the layer.
+    the tree's own, by their paths, as they are to stand in the layer. `modes` makes one mode of another, by the kind of
+    the entry.
     """
 
     uid: int | None = None
     gid: int | None = None
     mtime_limit: int | None = None
+    mtime: int | None = None
+    modes: Callable[[str, int], int] | None = None
     xattrs: bool = True
     prefix: bytes = b""
     above: Mapping[bytes, Entry] = field(default_factory=dict)
@@ -88,6 +91,8 @@ def _under_policy(entry: Entry, rules: Rules) -> Entry:
         entry,
         uid=entry.uid if rules.uid is None else rules.uid,
         gid=entry.gid if rules.gid is None else rules.gid,
+        mtime_ns=entry.mtime_ns if rules.mtime is None else rules.mtime * 10**9,
+        mode=entry.mode if rules.modes is None or entry.kind == "symlink" else rules.modes(entry.kind, entry.mode),
     )
 
 

@@ -1,17 +1,21 @@
 # cython: language_level=3
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t
 
 from fastoci._engine.entry cimport Entry
 from fastoci._engine.path cimport PathBuffer
 
 cdef enum:
     RECORD = 512
+    MODES = 4096            # that twelve bits can say
 
 # What becomes of the facts of an entry on their way into its headers.
 cdef struct Policy:
     int64_t uid             # for every entry found in the tree; -1 keeps each its own
     int64_t gid
     int64_t mtime_limit     # later modification times become this one
+    int64_t mtime           # of every entry found in the tree, where has_mtime says so
+    bint has_mtime
+    const uint16_t *modes   # what becomes of each mode: of a directory's, then of another's; NULL keeps them
 
 # What an entry's headers say of it.
 cdef struct Header:
@@ -22,6 +26,7 @@ cdef struct Header:
     size_t link_size
     int64_t size
     int64_t mtime
+    uint32_t mode
     uint32_t uid
     uint32_t gid
 

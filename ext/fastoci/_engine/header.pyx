@@ -38,6 +38,12 @@ cdef const char *XATTR_KEY = b"SCHILY.xattr."
 cdef const char *PAX_NAME = b"././@PaxHeader"
 
 
+cdef bint _is_symlink(const Entry *entry) noexcept nogil:
+    if entry.kind == KIND_HARDLINK:
+        entry = entry.link.origin
+    return entry.kind == KIND_SYMLINK
+
+
 cdef void header_fill(Header *header, const Entry *entry, const Policy *policy) noexcept nogil:
     """Take the entry's numbers through the policy. Path and link are the caller's to set."""
     cdef bint found = not entry.flags & FLAG_SYNTHETIC
@@ -48,7 +54,10 @@ cdef void header_fill(Header *header, const Entry *entry, const Policy *policy) 
     header.link_size = 0
     header.size = data_size(entry)
     # A time before 1970 has its nanoseconds counted upwards from the second below: whole seconds are floored.
-    header.mtime = min(entry.mtime, policy.mtime_limit)
+    header.mtime = min(policy.mtime if found and policy.has_mtime else entry.mtime, policy.mtime_limit)
+    header.mode = entry.mode
+    if found and policy.modes != NULL and not _is_symlink(entry):
+        header.mode = policy.modes[entry.mode if entry.kind == KIND_DIRECTORY else MODES + entry.mode]
     header.uid = <uint32_t>policy.uid if found and policy.uid >= 0 else entry.uid
     header.gid = <uint32_t>policy.gid if found and policy.gid >= 0 else entry.gid
 
@@ -277,7 +286,7 @@ cdef void header_write(const Header *header, char *out, size_t size) noexcept no
         memcpy(out, PAX_NAME, strlen(PAX_NAME))
         _checksum(out)
         out += size - RECORD
-    _ustar(out, entry.mode, header.uid, header.gid, header.size, header.mtime, _type_flag(entry))
+    _ustar(out, header.mode, header.uid, header.gid, header.size, header.mtime, _type_flag(entry))
     if header.path_size > NAME_SIZE:
         split = _split(header.path, header.path_size)
     if split:

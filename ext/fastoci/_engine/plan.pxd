@@ -21,6 +21,7 @@ cdef class Plan:
     cdef readonly EntryTable table
     cdef Scanner scanner        # that fills the table meanwhile; None: it is full
     cdef Policy policy
+    cdef bytes modes            # what policy.modes points into
     cdef readonly uint32_t block_size
     cdef readonly int64_t tar_size
     cdef LinkSet links

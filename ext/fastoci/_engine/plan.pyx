@@ -12,7 +12,7 @@ One thread plans, without the GIL. Blocks that are planned can be rendered by ot
 that stands above these do not change any more. The lock guards the blocks and who waits for them.
 """
 
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from fastoci._engine.crc32 cimport crc32
@@ -27,7 +27,7 @@ from fastoci._engine.entry cimport (
     next_entry,
 )
 from fastoci._engine.fault cimport FAULT_HEADERS, FAULT_MEMORY, FaultKind, fault_clear
-from fastoci._engine.header cimport Header, RECORD, header_fill, header_names, header_size, padded
+from fastoci._engine.header cimport MODES, Header, RECORD, header_fill, header_names, header_size, padded
 from fastoci._engine.links cimport links_find, links_free
 from fastoci._engine.path cimport PathBuffer, path_copy, path_free, path_init
 from fastoci._engine.pthread cimport (
@@ -77,6 +77,9 @@ cdef class Plan:
         block_size: The most bytes of tar in a block; a multiple of 512, at least 1024.
         uid, gid: The owner of every entry found in the tree, -1 to keep each its own.
         mtime_limit: Later modification times become this one, seconds since the epoch; None for no limit.
+        mtime: The modification time of every entry found in the tree, before the limit; None keeps each its own.
+        modes: What becomes of the twelve bits of a mode: 4096 numbers of 16 bits for directories, in the machine's
+            order of bytes, and as many for all others but symbolic links. None keeps them.
         scanner: What fills the table meanwhile; the plan is then made by `run`. None: a scan has filled the table,
             and the plan is made at once.
 
@@ -90,19 +93,26 @@ cdef class Plan:
     """
 
     def __cinit__(self, EntryTable table not None, *, uint32_t block_size, int64_t uid=-1, int64_t gid=-1,
-                  mtime_limit=None, Scanner scanner=None):
+                  mtime_limit=None, mtime=None, bytes modes=None, Scanner scanner=None):
         if block_size < TRAILER_SIZE or block_size % RECORD:
             raise ValueError("a block is a whole number of tar records, two of them at least")
         if table.planned:
             raise ValueError("the table has a plan already")
         if scanner is not None and scanner.table is not table:
             raise ValueError("the scanner fills another table")
+        if modes is not None and len(modes) != 2 * MODES * sizeof(uint16_t):
+            raise ValueError("modes are 2 x 4096 numbers of 16 bits")
         self.table = table
         self.scanner = scanner
         self.block_size = block_size
         self.policy.uid = uid
         self.policy.gid = gid
         self.policy.mtime_limit = INT64_MAX if mtime_limit is None else mtime_limit
+        self.policy.has_mtime = mtime is not None
+        self.policy.mtime = 0 if mtime is None else mtime
+        self.modes = modes
+        if modes is not None:
+            self.policy.modes = <const uint16_t *><const char *>modes
         self.newest = -INT64_MAX
         self.one_owner = True
         if pthread_mutex_init(&self.lock, NULL) != 0:

@@ -25,6 +25,8 @@ class Plan:
         uid: int = -1,
         gid: int = -1,
         mtime_limit: int | None = None,
+        mtime: int | None = None,
+        modes: bytes | None = None,
         scanner: Scanner | None = None,
     ) -> Self: ...
     def run(self) -> bool: ...

@@ -29,6 +29,7 @@ COMMANDS = {
     "layer pack": "Make one layer of a directory tree or a tar file, for a build elsewhere.",
     "index create": "Join images that stand already, each for its platform, into an index.",
     "config set": "Give an image that stands already another config.",
+    "diff": "Show what differs between two images: config, layers and files.",
     "rebase": "Put the layers of an image on another base, without building it again.",
     "gc": "Remove from a layout what none of its images needs.",
     "tag": "Give an image more tags, where it stands.",

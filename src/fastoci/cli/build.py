@@ -40,6 +40,12 @@ class TreeFlags:
     chown: Annotated[
         str | None, typer.Option(metavar="UID[:GID]", help="Whose everything is.  [default: as found]")
     ] = None
+    chmod: Annotated[
+        str | None, typer.Option(metavar="MODE", help="Their modes, as 755 or u=rwX,go=rX.  [default: as found]")
+    ] = None
+    mtime: Annotated[
+        str | None, typer.Option(metavar="keep|EPOCH", help="Their modification time.  [default: keep]")
+    ] = None
     xattrs: Annotated[bool, typer.Option("--xattrs/--no-xattrs", help="Keep extended attributes.")] = True
     whiteouts: Annotated[
         Literal["refuse", "keep"], typer.Option(help="What to do with a file named .wh.*, which removes one below.")
@@ -51,13 +57,25 @@ class TreeFlags:
 
     def policy(self) -> "TreePolicy":
         """Return what becomes of the trees' entries."""
+        from fastoci.tree.chmod import parse_chmod
         from fastoci.tree.patterns import read_ignorefile
         from fastoci.tree.policy import TreePolicy
 
         uid, gid = (None, None) if self.chown is None else words.parse_owner(self.chown)
         lines = () if self.ignorefile is None else read_ignorefile(self.ignorefile)
         patterns = (*lines, *(self.exclude or ()))
-        return TreePolicy(uid=uid, gid=gid, xattrs=self.xattrs, whiteouts=self.whiteouts, patterns=patterns)
+        if self.chmod is not None:
+            parse_chmod(self.chmod)  # what is no mode is said before anything is done
+        mtime = None if self.mtime in {None, "keep"} else words.parse_mtime(self.mtime or "")
+        return TreePolicy(
+            uid=uid,
+            gid=gid,
+            mtime=mtime,
+            chmod=self.chmod,
+            xattrs=self.xattrs,
+            whiteouts=self.whiteouts,
+            patterns=patterns,
+        )
 
     def layer(self) -> "LayerOptions":
         """Return how layers are made."""

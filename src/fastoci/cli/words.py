@@ -19,6 +19,7 @@ __all__ = [
     "parse_env",
     "parse_epoch",
     "parse_labels",
+    "parse_mtime",
     "parse_owner",
     "parse_ports",
     "parse_volumes",
@@ -193,12 +194,25 @@ def parse_epoch(value: str, option: str) -> int:
     return int(value)
 
 
+def parse_mtime(value: str) -> int:
+    """Return the seconds since 1970 of `--mtime`: a number, or a date as RFC 3339 has it.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    return _moment(value, "--mtime", "keep, seconds since 1970, or 2026-01-31T12:00:00Z")
+
+
 def parse_created(value: str) -> int:
     """Return the seconds since 1970 of `--created`: a date as RFC 3339 has it, or that number.
 
     Raises:
         UsageError: It is neither, or outside the years 1 to 9999.
     """
+    return _moment(value, "--created", "2026-01-31T12:00:00Z, or seconds since 1970")
+
+
+def _moment(value: str, option: str, hint: str) -> int:
     try:
         if _EPOCH.fullmatch(value):
             seconds = int(value.removeprefix("@"))
@@ -208,7 +222,5 @@ def parse_created(value: str) -> int:
             seconds = int(moment.timestamp() // 1)
         datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise UsageError(
-            f"--created {value!r} is no date", hint="2026-01-31T12:00:00Z, or seconds since 1970"
-        ) from error
+        raise UsageError(f"{option} {value!r} is no date", hint=hint) from error
     return seconds

@@ -51,7 +51,7 @@ def fingerprint_of_tree(table: EntryTable, policy: TreePolicy, options: LayerOpt
         options: How the layer is made.
         scanned: When the scan began, nanoseconds since the epoch.
     """
-    hasher = _begun("tree", options, (policy.uid, policy.gid, policy.mtime_limit))
+    hasher = _begun("tree", options, (policy.uid, policy.gid, policy.mtime_limit, policy.mtime, policy.chmod))
     newest = None
     number, count = 0, len(table)
     while number < count:

@@ -14,6 +14,7 @@ from fastoci._engine.renderer import Renderer
 from fastoci.layer.blocks import BlockReader, SourceFacts
 from fastoci.layer.options import BLOCK_SIZE
 from fastoci.threads import start_threads
+from fastoci.tree.chmod import mode_table
 from fastoci.tree.faults import explain
 from fastoci.tree.lookup import TableLookup
 from fastoci.tree.policy import TreePolicy
@@ -51,6 +52,8 @@ class TreeBlocks:
             uid=-1 if policy.uid is None else policy.uid,
             gid=-1 if policy.gid is None else policy.gid,
             mtime_limit=policy.mtime_limit,
+            mtime=policy.mtime,
+            modes=None if policy.chmod is None else mode_table(policy.chmod),
             scanner=scan.scanner,
         )
         self._ahead = ReadAhead(self.plan)

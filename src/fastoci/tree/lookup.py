@@ -7,6 +7,7 @@ from typing import Any
 
 from fastoci._engine.table import EntryTable
 from fastoci.tree.ancestors import Found
+from fastoci.tree.chmod import parse_chmod
 from fastoci.tree.policy import TreePolicy
 
 __all__ = ["TableLookup"]
@@ -35,13 +36,25 @@ class TableLookup:
             return self.find(facts["link"])
         return Found(
             kind,
-            facts["mode"],
+            self._mode(kind, facts),
             self._owner(self._policy.uid, facts, "uid"),
             self._owner(self._policy.gid, facts, "gid"),
-            facts["mtime"] if self._policy.mtime_limit is None else min(facts["mtime"], self._policy.mtime_limit),
+            self._mtime(facts),
             facts["xattrs"],
             facts["link"] if kind == "symlink" else b"",
         )
+
+    def _mode(self, kind: str, facts: Mapping[str, Any]) -> int:
+        mode: int = facts["mode"]
+        if self._policy.chmod is None or facts["synthetic"] or kind == "symlink":
+            return mode
+        for change in parse_chmod(self._policy.chmod):
+            mode = change.apply(mode, is_directory=kind == "directory")
+        return mode
+
+    def _mtime(self, facts: Mapping[str, Any]) -> int:
+        mtime: int = facts["mtime"] if self._policy.mtime is None or facts["synthetic"] else self._policy.mtime
+        return mtime if self._policy.mtime_limit is None else min(mtime, self._policy.mtime_limit)
 
     @staticmethod
     def _owner(wanted: int | None, facts: Mapping[str, Any], which: str) -> int:

@@ -19,6 +19,9 @@ class TreePolicy:
         uid: The owner of every entry; None keeps each its own.
         gid: The group of every entry; None keeps each its own.
         mtime_limit: Seconds since the epoch; later modification times become this one. None: no limit.
+        mtime: The modification time of every entry, seconds since the epoch, before the limit; None keeps each its own.
+        chmod: What becomes of the mode of every entry but symbolic links, as chmod(1) says it; None keeps it. An
+            access ACL that is kept decides all the same when the layer is unpacked.
         xattrs: Whether the extended attributes that belong to a file are kept; the host's never are.
         whiteouts: What to do with a file named like a whiteout (`.wh.*`, image-spec layer.md, "Whiteouts"): refuse to
             pack it, or keep it because it is meant as one.
@@ -28,6 +31,8 @@ class TreePolicy:
     uid: int | None = None
     gid: int | None = None
     mtime_limit: int | None = None
+    mtime: int | None = None
+    chmod: str | None = None
     xattrs: bool = True
     whiteouts: Literal["refuse", "keep"] = "refuse"
     patterns: tuple[str, ...] = ()

@@ -1,0 +1,203 @@
+"""The files of an image: what its layers come to, one applied over the other, without anything being unpacked.
+
+Layers are read through once each. What is known of a file is small, its content a digest; so an image of a hundred
+thousand files takes some tens of megabytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastoci.errors import InvalidImageError
+from fastoci.layerfiles import layer_members, member_path, member_xattrs
+
+if TYPE_CHECKING:
+    from fastoci.image import ImageSource
+    from fastoci.spec.descriptor import Descriptor
+
+__all__ = ["FileFacts", "FileTree", "LayerEntry", "read_layer"]
+
+_PIECE = 1 << 20
+_WHITEOUT = b".wh."
+_OPAQUE = b".wh..wh..opq"
+_KINDS = {
+    tarfile.DIRTYPE: "directory",
+    tarfile.SYMTYPE: "symlink",
+    tarfile.CHRTYPE: "character",
+    tarfile.BLKTYPE: "block",
+    tarfile.FIFOTYPE: "fifo",
+}
+
+
+class FileFacts(NamedTuple):
+    """What is known of one file. A hard link is known by what it is a link to.
+
+    Attributes:
+        kind: `file`, `directory`, `symlink`, `character`, `block` or `fifo`.
+        mode: Its permissions.
+        owner: uid and gid.
+        mtime: In whole seconds since 1970.
+        size: Bytes of a file.
+        content: The SHA-256 of a file's bytes; a link's target; a device's numbers; nothing for others.
+        xattrs: Names and values, by name.
+    """
+
+    kind: str
+    mode: int
+    owner: tuple[int, int]
+    mtime: int
+    size: int
+    content: bytes
+    xattrs: tuple[tuple[bytes, bytes], ...]
+
+
+class LayerEntry(NamedTuple):
+    """One entry of a layer.
+
+    Attributes:
+        path: Where, from the root; no slash at either end.
+        facts: What stands there; None where `link` says it, and for whiteouts.
+        link: The path that a hard link is another name of, where that is of a layer below.
+        is_opaque: Whether what layers below have beneath the path is hidden.
+    """
+
+    path: bytes
+    facts: FileFacts | None
+    link: bytes | None = None
+    is_opaque: bool = False
+
+
+class _Node:
+    """One name in the tree; without facts it is a directory that no layer has an entry for."""
+
+    __slots__ = ("children", "facts")
+
+    def __init__(self) -> None:
+        self.facts: FileFacts | None = None
+        self.children: dict[bytes, _Node] = {}
+
+
+class FileTree:
+    """The files of an image."""
+
+    def __init__(self) -> None:
+        self._root = _Node()
+
+    def apply(self, layer: Sequence[LayerEntry]) -> None:
+        """Put a layer on top.
+
+        What a layer hides is of the layers below alone, wherever in the layer it says so (layer.md, "Whiteouts").
+
+        Raises:
+            InvalidImageError: A hard link of it leads nowhere.
+        """
+        for entry in layer:
+            if entry.is_opaque:
+                if (node := self._find(entry.path)) is not None:
+                    node.children.clear()
+            elif entry.facts is None and entry.link is None:
+                parent, _, name = entry.path.rpartition(b"/")
+                if (node := self._find(parent)) is not None:
+                    node.children.pop(name, None)
+        for entry in layer:
+            if entry.facts is not None:
+                self._put(entry.path, entry.facts)
+            elif entry.link is not None:
+                target = self._find(entry.link)
+                if target is None or target.facts is None:
+                    raise InvalidImageError(
+                        f"/{os.fsdecode(entry.path)} is a link to nothing", cause=f"/{os.fsdecode(entry.link)}"
+                    )
+                self._put(entry.path, target.facts)
+
+    def walk(self) -> Iterator[tuple[bytes, FileFacts | None]]:
+        """Yield every path with its facts, a directory before what is in it, names in the order of their bytes."""
+        stack = [(b"", self._root)]
+        while stack:
+            path, node = stack.pop()
+            if path:
+                yield path, node.facts
+            prefix = path + b"/" if path else b""
+            stack += [(prefix + name, node.children[name]) for name in sorted(node.children, reverse=True)]
+
+    def _find(self, path: bytes) -> _Node | None:
+        node: _Node | None = self._root
+        for name in path.split(b"/") if path else ():
+            if node is None:
+                return None
+            node = node.children.get(name)
+        return node
+
+    def _put(self, path: bytes, facts: FileFacts) -> None:
+        node = self._root
+        names = path.split(b"/") if path else []
+        for name in names:
+            if node.facts is not None and node.facts.kind != "directory":
+                node.facts = None  # a directory that no layer has an entry for took its place
+            node = node.children.setdefault(name, _Node())
+        if facts.kind != "directory":
+            node.children.clear()
+        node.facts = facts
+
+
+def read_layer(source: ImageSource, descriptor: Descriptor, advance: Callable[[int], None]) -> list[LayerEntry]:
+    """Return what a layer says of files.
+
+    Args:
+        source: Where the layer is.
+        descriptor: The layer's.
+        advance: Told how many more bytes of its blob were read.
+
+    Raises:
+        InvalidImageError: It is no valid layer, or has not its digest.
+        RegistryError: The registry does not give it.
+        FastociError: Nothing here inflates it.
+    """
+    entries: list[LayerEntry] = []
+    files: dict[bytes, FileFacts] = {}
+    for archive, member in layer_members(source, descriptor, advance):
+        path = member_path(member.name)
+        parent, _, name = path.rpartition(b"/")
+        if name == _OPAQUE:
+            entries.append(LayerEntry(parent, None, is_opaque=True))
+        elif name.startswith(_WHITEOUT):
+            entries.append(LayerEntry((parent + b"/" if parent else b"") + name[len(_WHITEOUT) :], None))
+        else:
+            target = member_path(member.linkname) if member.islnk() else None
+            facts = _facts(archive, member) if target is None else files.get(target)
+            if facts is not None:
+                files[path] = facts
+            entries.append(LayerEntry(path, facts, link=None if facts else target))
+    return entries
+
+
+def _facts(archive: tarfile.TarFile, member: tarfile.TarInfo) -> FileFacts:
+    kind = _KINDS.get(member.type, "file")
+    content = b""
+    if kind == "file":
+        content = _digest(archive, member)
+    elif kind == "symlink":
+        content = os.fsencode(member.linkname)
+    elif kind in ("character", "block"):
+        content = f"{member.devmajor}, {member.devminor}".encode()
+    return FileFacts(
+        kind,
+        member.mode & 0o7777,
+        (member.uid, member.gid),
+        int(member.mtime // 1),
+        member.size if kind == "file" else 0,
+        content,
+        tuple(sorted(member_xattrs(member).items())),
+    )
+
+
+def _digest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    hasher = hashlib.sha256()
+    file = archive.extractfile(member)
+    while file is not None and (piece := file.read(_PIECE)):
+        hasher.update(piece)
+    return hasher.digest()
