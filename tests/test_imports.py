@@ -2,7 +2,8 @@
 
     cli  >  use cases (files in the package)  >  layer  store  registry (siblings)  >  tree  events  >  spec  >  errors
 
-`version` lies beneath everything. The engine lies beneath `tree`, which scans with it, and `layer`, which renders.
+`version` and `units` lie beneath everything. The engine lies beneath `tree`, which scans with it, and `layer`, which
+renders.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ MAY_IMPORT = {
     "version": set(),
     "errors": set(),
     "threads": {"errors"},
+    "units": set(),
     "_engine": set(),
     "spec": {"errors"},
     "events": {"spec", "errors"},
     "tree": {"_engine", "threads", "events", "spec", "errors"},
     "layer": {"_engine", "threads", "tree", "events", "spec", "errors", "version"},
     "store": {"events", "spec", "errors", "version"},
-    "registry": {"events", "spec", "errors", "version"},
-    "use case": {"layer", "store", "registry", "tree", "threads", "events", "spec", "errors", "version"},
-    "cli": {"use case", "layer", "store", "registry", "tree", "events", "spec", "errors", "version"},
+    "registry": {"events", "spec", "errors", "units", "version"},
+    "use case": {"layer", "store", "registry", "tree", "threads", "events", "spec", "errors", "units", "version"},
+    "cli": {"use case", "layer", "store", "registry", "tree", "events", "spec", "errors", "units", "version"},
     # The package's own name gives out what is public, whichever floor that is on.
     "__init__": {"use case", "layer", "store", "registry", "tree", "events", "spec", "errors", "version"},
     "__main__": {"cli"},

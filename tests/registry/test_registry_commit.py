@@ -96,7 +96,7 @@ def test_a_commit_that_fails_for_ever(registry: FakeRegistry, connect: Connect) 
     registry.on("PUT", UPLOADS, answer(500), times=99)
     with pytest.raises(RegistryError, match="8 failures without progress") as caught:
         push(connect(registry, chunk_size=CHUNK))
-    assert caught.value.what == "upload of layer stopped at 300,000 of 300,000 bytes"
+    assert caught.value.what == "upload of layer stopped at 293.0 of 293.0 KiB"
     assert len(registry.requests("PATCH")) == 3
 
 

@@ -104,7 +104,7 @@ def test_killed_in_the_middle_of_a_chunk(
     registry.on("GET", UPLOADS, answer(503), times=99)
     with pytest.raises(RegistryError) as caught:
         push(connect(registry, chunk_size=CHUNK, retry=1))
-    assert caught.value.hint == "run the same command again: 200,000 of 450,001 bytes stand already"
+    assert caught.value.hint == "run the same command again: 195.3 of 439.5 KiB stand already"
     registry.rules.clear()
     events: list[Event] = []
     result = push(connect(registry, chunk_size=CHUNK), events=events)

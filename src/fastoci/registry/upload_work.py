@@ -15,6 +15,7 @@ from fastoci.registry.refusals import cause_of, unreachable
 from fastoci.registry.session import DEFAULT_CHUNK, Mode, UploadSession
 from fastoci.registry.transport import READ_TIMEOUT
 from fastoci.registry.upload_steps import Step, UploadResult
+from fastoci.units import format_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,6 +100,7 @@ class UploadWork:
         self.furthest_sent = 0
         self.repeated = 0
         self.resumed = 0
+        self.said_at: int | None = None  # the offset that was last told to be gone on from
         self._started = client.pacer.clock()
         self._throttle = Throttle(clock=client.pacer.clock)
 
@@ -289,7 +291,9 @@ class UploadWork:
             self.trouble = None
         if self.trouble is not None:
             self.resumed = max(self.resumed, self.session.offset)
-            self.sink(Retry(self.title, self.trouble, 0.0, self.session.offset))
+            if self.said_at != self.session.offset:  # how far it is need not be said at each of several failures
+                self.said_at = self.session.offset
+                self.sink(Retry(self.title, self.trouble, 0.0, self.session.offset))
             self.trouble = None
 
     def restart(self, reason: str, mode: Mode | None = None) -> Step:
@@ -326,7 +330,7 @@ class UploadWork:
         self.session.limit_chunk(minimum, chunk)
         self.reached = self.patches = self.tried = self.stuck = 0
         self.refused_offsets = set()
-        self.told = None
+        self.told = self.said_at = None
         self.blind = False
         self.trouble = None
         wait = self.client.pacer.backoff(self.restarts)
@@ -363,7 +367,7 @@ class UploadWork:
     def stopped_at(self) -> str:
         """Return what failed, for the error of an upload that did not come to its end."""
         so_far = "" if self.blob is not None else " packed so far"
-        return f"upload of {self.title} stopped at {self.session.offset:,} of {self.total:,} bytes{so_far}"
+        return f"upload of {self.title} stopped at {format_share(self.session.offset, self.total)}{so_far}"
 
     def stopped(self, error: OutOfPatienceError) -> RegistryError:
         """Return the error for an upload that failed too often."""
@@ -371,7 +375,8 @@ class UploadWork:
 
     def _hint(self) -> str:
         if self.session.offset and self.session.location is not None and self.journal.kept:
-            return f"run the same command again: {self.session.offset:,} of {self.total:,} bytes stand already"
+            share = format_share(self.session.offset, self.total)
+            return f"run the same command again: {share} stand already"
         return "run the same command again: blobs that stand are not sent again"
 
     def result(self) -> UploadResult:
