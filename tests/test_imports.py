@@ -34,9 +34,9 @@ MAY_IMPORT = {
     "tree": {"_engine", "threads", "events", "spec", "errors"},
     "layer": {"_engine", "threads", "tree", "events", "spec", "errors", "version"},
     "store": {"events", "spec", "errors", "version"},
-    "registry": {"events", "spec", "errors", "units", "version"},
-    "use case": {"layer", "store", "registry", "tree", "threads", "events", "spec", "errors", "units", "version"},
-    "cli": {"use case", "layer", "store", "registry", "tree", "events", "spec", "errors", "units", "version"},
+    "registry": {"units", "events", "spec", "errors", "version"},
+    "use case": {"layer", "store", "registry", "tree", "threads", "units", "events", "spec", "errors", "version"},
+    "cli": {"use case", "layer", "store", "registry", "tree", "units", "events", "spec", "errors", "version"},
     # The package's own name gives out what is public, whichever floor that is on.
     "__init__": {"use case", "layer", "store", "registry", "tree", "events", "spec", "errors", "version"},
     "__main__": {"cli"},

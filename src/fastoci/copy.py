@@ -27,7 +27,7 @@ from fastoci.spec.imagename import ImageName
 from fastoci.spec.reference import Reference
 from fastoci.store.archive import ArchiveWriter
 from fastoci.store.layout import Layout
-from fastoci.units import format_share
+from fastoci.units import format_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -230,7 +230,7 @@ def _tell_what_stands(error: RegistryError, contents: Contents, layout: Layout) 
         for blob, _ in contents.blobs
     )
     if stands:
-        error.hint = f"run the same command again: {format_share(stands, total)} are here already"
+        error.hint = f"run the same command again: {format_part(stands, total)} are here already"
 
 
 def _to_archive(

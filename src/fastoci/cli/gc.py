@@ -32,7 +32,7 @@ def run(
 
 
 def _lines(collected: "Collected") -> list[str]:
-    from fastoci.cli.units import format_size
+    from fastoci.units import format_size
 
     names = [str(digest) for digest, _ in collected.blobs] + [path for path, _ in collected.files]
     count = len(names)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from fastoci.cli.console import print_warning, printable, write_stderr
 from fastoci.cli.tally import Tally
-from fastoci.cli.units import format_size
 from fastoci.events import (
     BlobDone,
     BlobProgress,
@@ -30,6 +29,7 @@ from fastoci.events import (
     Tagged,
     Warned,
 )
+from fastoci.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fastoci.cli.units import format_eta, format_position, format_rate, format_size
 from fastoci.events import BlobDone, BlobProgress, CheckProgress, LayerPacked, LayerProgress, LayerScanned
+from fastoci.units import format_eta, format_position, format_rate, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,6 @@ from rich.text import Text
 
 from fastoci.cli.console import printable
 from fastoci.cli.progress import describe_summary
-from fastoci.cli.units import format_position, format_rate, format_size
 from fastoci.events import (
     BlobDone,
     BlobProgress,
@@ -34,6 +33,7 @@ from fastoci.events import (
     Throttle,
     Warned,
 )
+from fastoci.units import format_position, format_rate, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

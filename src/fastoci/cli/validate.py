@@ -49,7 +49,7 @@ def _findings(found: "Validation") -> list[str]:
 
 
 def _summary(found: "Validation") -> str:
-    from fastoci.cli.units import format_size
+    from fastoci.units import format_size
 
     errors = sum(finding.severity == "error" for finding in found.findings)
     images = f"{found.images} image{'' if found.images == 1 else 's'}"

@@ -214,7 +214,9 @@ def sync(work: UploadWork) -> Step:
 
 def _from(work: UploadWork, response: Response, held: Held) -> Step:
     """Go on from what is held, or from what may have been meant where a 416 has refused that."""
-    size = work.total if work.tried is None else work.tried
+    # What an earlier run has sent, this one may still have to make.
+    most = held.size if work.tried is None else min(held.size, work.tried)
+    size = min(most, work.wait(most))
     meant = [0, 1] if held.ambiguous else [held.size, held.size - 1]
     # One too high (Quay) cannot be told from right, but for the last byte and by a refusal.
     offsets = [offset for offset in meant if 0 <= offset <= size and offset not in work.refused_offsets]

@@ -15,7 +15,7 @@ from fastoci.registry.refusals import cause_of, unreachable
 from fastoci.registry.session import DEFAULT_CHUNK, Mode, UploadSession
 from fastoci.registry.transport import READ_TIMEOUT
 from fastoci.registry.upload_steps import Step, UploadResult
-from fastoci.units import format_share
+from fastoci.units import format_part, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,7 +87,7 @@ class UploadWork:
         # What the answers have taught about this session, and must be forgotten with it.
         self.reached = 0
         self.patches = 0
-        self.tried: int | None = 0  # how far bytes of this session went out; None where an earlier run knew
+        self.tried: int | None = 0  # how far bytes of this session went out at most; None is not known
         self.told: int | None = None  # the offset that SYNC has given last
         self.refused_offsets: set[int] = set()  # of those that SYNC gave, where a 416 came, since the last progress
         self.stuck = 0  # how often bytes were sent again because the registry held none of them
@@ -279,7 +279,7 @@ class UploadWork:
         if self.growing is not None:
             self.growing.passed(memory.offset)
         self.recalled = True
-        self.tried = None
+        self.tried = memory.offset + memory.chunk if memory.mode is Mode.CHUNKED else None
 
     def overcome(self) -> None:
         """Say that a fault is over and the upload goes on."""
@@ -366,8 +366,7 @@ class UploadWork:
 
     def stopped_at(self) -> str:
         """Return what failed, for the error of an upload that did not come to its end."""
-        so_far = "" if self.blob is not None else " packed so far"
-        return f"upload of {self.title} stopped at {format_share(self.session.offset, self.total)}{so_far}"
+        return f"upload of {self.title} stopped at {self._so_far()}"
 
     def stopped(self, error: OutOfPatienceError) -> RegistryError:
         """Return the error for an upload that failed too often."""
@@ -375,9 +374,12 @@ class UploadWork:
 
     def _hint(self) -> str:
         if self.session.offset and self.session.location is not None and self.journal.kept:
-            share = format_share(self.session.offset, self.total)
-            return f"run the same command again: {share} stand already"
+            return f"run the same command again: {self._so_far()} stand already"
         return "run the same command again: blobs that stand are not sent again"
+
+    def _so_far(self) -> str:
+        offset = self.session.offset
+        return format_size(offset) if self.blob is None else format_part(offset, self.total)
 
     def result(self) -> UploadResult:
         """Return what it came to."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fastoci.cli.options import parse_size
-from fastoci.cli.units import format_eta, format_position, format_rate, format_size
 from fastoci.errors import UsageError
+from fastoci.units import format_eta, format_part, format_position, format_rate, format_size
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ def test_positions():
     assert format_position(1181116006, 2684354560) == "1.1/2.5 GiB"
     assert format_position(3, 700) == "3/700 B"
     assert format_position(0, 0) == "0/0 B"
+    assert format_part(1503238554, 2684354560) == "1.4 of 2.5 GiB"
 
 
 @pytest.mark.parametrize(
