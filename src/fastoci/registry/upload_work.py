@@ -411,4 +411,6 @@ class UploadWork:
         chunk = self.client.options.chunk_size or DEFAULT_CHUNK
         if self.client.profile.chunk is not None:
             chunk = min(chunk, self.client.profile.chunk)
-        return UploadSession(mode, chunk)
+        session = UploadSession(mode, chunk)
+        session.limit_chunk(self.client.profile.minimum, None)
+        return session
