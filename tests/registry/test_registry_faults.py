@@ -178,6 +178,8 @@ PUSH = [
     Row("PATCH says more than was sent", on("PATCH", change(Range="0-400000"), skip=1), waits=(0.0, 1.0)),
     Row("part of a chunk", on("PATCH", shortened(0.5), skip=1), again=50_000, waits=(0.0, 0.0)),
     Row("parts of every chunk", on("PATCH", shortened(0.7), times=EVER), again=400_000, requests=60, waits=(0.0, 0.0)),
+    Row("a few bytes of every chunk", on("PATCH", shortened(0.00001), times=EVER), RegistryError,
+        "a few bytes|sessions got no further", AGAIN, again=90 * CHUNK, requests=120, waits=(5.0, 60.0)),
     Row("taken and not kept, twice", lambda scene: keeps_nothing(scene, 2), again=2 * CHUNK, waits=(0.0, 0.0)),
     Row("taken and never kept", lambda scene: keeps_nothing(scene, EVER), RegistryError, "sessions got no further",
         AGAIN, again=40 * CHUNK, requests=60, waits=(5.0, 60.0)),

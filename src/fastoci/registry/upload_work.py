@@ -91,6 +91,7 @@ class UploadWork:
         self.told: int | None = None  # the offset that SYNC has given last
         self.refused_offsets: set[int] = set()  # of those that SYNC gave, where a 416 came, since the last progress
         self.stuck = 0  # how often bytes were sent again because the registry held none of them
+        self.crumbs = 0  # how often in a row next to nothing was taken of a chunk
         self.blind = False  # whether bytes were sent on after a fault without knowing the offset
 
         self.digest_refused = (
@@ -328,7 +329,7 @@ class UploadWork:
         chunk, minimum = self.session.chunk, self.session.minimum
         self.session = self._new_session(mode)
         self.session.limit_chunk(minimum, chunk)
-        self.reached = self.patches = self.tried = self.stuck = 0
+        self.reached = self.patches = self.tried = self.stuck = self.crumbs = 0
         self.refused_offsets = set()
         self.told = self.said_at = None
         self.blind = False
