@@ -197,7 +197,7 @@ def test_eight_failures_without_progress_end_it(registry: FakeRegistry, connect:
     with pytest.raises(RegistryError) as caught:
         push(connect(registry, chunk_size=CHUNK))
     assert caught.value.exit_code == 4
-    assert "97.7 of 439.5 KiB" in caught.value.what
+    assert caught.value.what == "upload of layer stopped at 97.7 of 439.5 KiB"
     assert "8 failures without progress" in str(caught.value.cause)
     assert "503" in str(caught.value.cause)
     assert "_state" not in str(caught.value.cause)
