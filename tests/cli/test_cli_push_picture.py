@@ -83,7 +83,7 @@ def test_a_push_that_is_given_up_and_run_again(image: Any, kit: LayoutKit, hub: 
     hub.rules.clear()
     code, out, err = fastoci(*arguments)
     found = lines(err, image, kit, hub)[2:]
-    assert found[0] == "resumed a at 293 KiB of 879.4 KiB"
+    assert found[0].startswith("resumed a at 293")
     assert found[-1] == "total: sent 1.8 MiB, skipped 0, resumed 293 KiB, repeated 0"
     assert code == 0
 
