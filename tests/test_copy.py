@@ -452,8 +452,7 @@ def test_what_stands_after_a_failure_is_said(large, hub, fastoci, tmp_path, quic
     hub.on("GET", layer, answer(503), times=100)
     code, _, err = fastoci("pull", f"{hub.host}/me/app:1", f"oci:{tmp_path}/out", "--retry=2")
     assert code == 4
-    assert "hint:  run the same command again: 1," in err
-    assert f"of {SIZE + 300:,}"[:6] in err
+    assert "hint:  run the same command again: 1.0 of 3.0 MiB" in err
 
 
 def test_an_archive_appears_whole_or_not(large, hub, tmp_path, quick):

@@ -27,6 +27,7 @@ from fastoci.spec.imagename import ImageName
 from fastoci.spec.reference import Reference
 from fastoci.store.archive import ArchiveWriter
 from fastoci.store.layout import Layout
+from fastoci.units import format_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,6 +127,8 @@ def pull(
         ImageName("docker", wanted.name, wanted.tag, wanted.digest),
         target,
         options,
+        # How many blobs travel at once is said once; what is said of the registry is for it alone.
+        None if options is None else RegistryOptions(jobs=options.jobs),
         platform=platform,
         stdout=stdout,
         sink=sink,
@@ -227,7 +230,7 @@ def _tell_what_stands(error: RegistryError, contents: Contents, layout: Layout) 
         for blob, _ in contents.blobs
     )
     if stands:
-        error.hint = f"run the same command again: {stands:,} of {total:,} bytes are here already"
+        error.hint = f"run the same command again: {format_part(stands, total)} are here already"
 
 
 def _to_archive(

@@ -7,7 +7,9 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,3 +90,38 @@ def test_nothing_secret_is_said_or_kept(
         assert [secret for secret in secrets if secret in path.read_text()] == []
         # An unfinished session can only be gone on with by its Location: that stands in its journal, and nowhere else.
         assert "_state" not in path.read_text() or path.parent.name == "uploads"
+
+
+@pytest.mark.parametrize("answer_", ["nobody is there", "407", "garbage"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_password_of_a_proxy(
+    kit: Any, fastoci: Any, monkeypatch: pytest.MonkeyPatch, answer_: str, scheme: str
+) -> None:
+    monkeypatch.setenv("FASTOCI_LOG", "debug")
+    monkeypatch.setattr("fastoci.registry.patience.Pacer.wait", lambda self, seconds: None)
+    kit.add(kit.image(), "1")
+    login = base64.b64encode(b"me:s3cr3t").decode()
+    words = {"407": b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", "garbage": b"\0\1\2"}
+    with socket.create_server(("127.0.0.1", 0)) as listener, logged() as lines:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        if answer_ == "nobody is there":
+            listener.close()
+        else:
+            threading.Thread(target=serve, args=(listener, words[answer_]), daemon=True).start()
+        monkeypatch.setenv("ALL_PROXY", f"{scheme}://me:s3cr3t@{address}")
+        for arguments in ((), ("--plain-http",)):
+            code, out, err = fastoci("push", f"oci:{kit}:1", "registry.example.com/me/app:1", "-v", *arguments)
+            assert code in {4, 5}, err
+            assert "Traceback" in err
+            said = "\n".join([out, err, *lines])
+            assert [secret for secret in ("s3cr3t", login) if secret in said] == []
+
+
+def serve(listener: socket.socket, words: bytes) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(5)
+                connection.recv(65536)
+                connection.sendall(words)

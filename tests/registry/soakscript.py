@@ -159,7 +159,7 @@ def garbled(rng: random.Random) -> Action:
         rng.choice([
             b"", b"HTTP/1.1 2", b"HTTP/1.1 202 A\r\nRange: 0-0\r\nLocat", b"\0\1\2\r\n\r\n", b"HTTP/1.1 999 A\r\n\r\n",
             b"HTTP/1.1 200 A\r\n" + b"X: y\r\n" * 300, b"HTTP/1.1 400 A\r\nContent-Length: 50\r\n\r\n{",
-            b"HTTP/1.1 200 A\r\nContent-Length: 70000000000\r\n\r\n{", b"HTTP/1.1 202 A\r\nX: " + b"y" * 99_999,
+            b"HTTP/1.1 500 A\r\nContent-Length: 70000000000\r\n\r\n{", b"HTTP/1.1 202 A\r\nX: " + b"y" * 99_999,
         ])
     )  # fmt: skip
 
@@ -230,6 +230,7 @@ PULL_FAULTS = [
     Kind(altered(lambda body: body[:-1] + bytes([body[-1] ^ 1]) if body else body), "GET", 1, lies=True),
     Kind(altered(lambda body: body + b"x"), "GET", 1, lies=True),
     Kind(altered(lambda body: body[:-1]), "GET", 1, lies=True),
+    Kind(one_of(talk(b"HTTP/1.1 200 A\r\nContent-Length: 70000000000\r\n\r\n{")), "GET", 1, lies=True),
     Kind(one_of(answer(200, b""), answer(200, b"x" * 1000)), "GET", 1, lies=True),
     Kind(one_of(answer(401), answer(403), answer(404), answer(418)), weight=1),
 ]

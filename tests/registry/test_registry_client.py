@@ -220,6 +220,22 @@ def test_what_a_server_says_is_shown_bounded_and_clean(registry: FakeRegistry, c
     assert len(cause) < 500
 
 
+def test_what_a_terminal_would_obey_is_shown(registry: FakeRegistry, connect: Connect) -> None:
+    registry.on("POST", "/uploads/", error(400, "X", "\x1b[2Jevil\r\n\tmore \u202e\x07"))
+    with pytest.raises(RegistryResponseError) as caught:
+        connect(registry).check_push("me/base")
+    assert str(caught.value.cause).endswith(": 400 X: \\x1b[2Jevil   more \\u202e\\x07")
+
+
+def test_words_that_are_no_json(registry: FakeRegistry, connect: Connect) -> None:
+    """As a proxy or a Go server that is out of luck says them; pages for people are left out."""
+    for kind, said in (("text/plain; charset=utf-8", ": 400 no space left"), ("text/html", ": 400")):
+        registry.on("POST", "/uploads/", answer(400, "no space left\n", Content_Type=kind))
+        with pytest.raises(RegistryResponseError) as caught:
+            connect(registry).check_push("me/base")
+        assert str(caught.value.cause).endswith(said)
+
+
 @pytest.mark.parametrize("body", ["", "no json", "[]", '{"errors": 7}', '{"errors": [7, {"code": 8}]}', "[" * 60_000])
 def test_errors_that_say_nothing(registry: FakeRegistry, connect: Connect, body: str) -> None:
     registry.on("POST", "/uploads/", answer(400, body))

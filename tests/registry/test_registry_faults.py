@@ -108,7 +108,7 @@ PUSH = [
     Row("reset for ever, 2.8", on("PATCH", reset_at(50_000), times=EVER, skip=1), RegistryError,
         "5 sessions got no further", AGAIN, style="2.8", again=10 * CHUNK, waits=(10.0, 60.0)),
     Row("reset for ever before the first byte", on("PATCH", reset_at(0), times=EVER, skip=1), RegistryError,
-        "100,000 of 450,001 bytes|connection reset; 8 failures without progress", "100,000 of 450,001", waits=(60, 70)),
+        "97.7 of 439.5 KiB|connection reset; 8 failures without progress", "97.7 of 439.5 KiB", waits=(60, 70)),
     # The answer is lost.
     Row("answer lost to POST", on("POST", lose_answer), waits=(0.5, 0.5)),
     Row("answer lost to HEAD", on("HEAD", lose_answer), waits=(0.5, 0.5)),
@@ -126,7 +126,7 @@ PUSH = [
     *(Row(f"{status} to {method}", on(method, answer(status), times=3), waits=(3.0, 30.0))
       for status in (429, 500, 503) for method in ("HEAD", "POST", "PUT")),
     Row("503 for ever", on("PATCH", answer(503), times=EVER, skip=1), RegistryError,
-        r"100,000 of 450,001 bytes|503; 8 failures without progress", AGAIN, again=8 * CHUNK, waits=(60, 70)),
+        r"97.7 of 439.5 KiB|503; 8 failures without progress", AGAIN, again=8 * CHUNK, waits=(60, 70)),
     Row("503 for ever to HEAD", on("HEAD", answer(503), times=EVER), RegistryError, "503|8 failures in a row", AGAIN,
         waits=(60, 70)),
     Row("503 for ever to PUT", on("PUT", answer(503), times=EVER), RegistryError, "503; 8 failures", AGAIN,
@@ -178,6 +178,8 @@ PUSH = [
     Row("PATCH says more than was sent", on("PATCH", change(Range="0-400000"), skip=1), waits=(0.0, 1.0)),
     Row("part of a chunk", on("PATCH", shortened(0.5), skip=1), again=50_000, waits=(0.0, 0.0)),
     Row("parts of every chunk", on("PATCH", shortened(0.7), times=EVER), again=400_000, requests=60, waits=(0.0, 0.0)),
+    Row("a few bytes of every chunk", on("PATCH", shortened(0.00001), times=EVER), RegistryError,
+        "a few bytes|sessions got no further", AGAIN, again=90 * CHUNK, requests=120, waits=(5.0, 60.0)),
     Row("taken and not kept, twice", lambda scene: keeps_nothing(scene, 2), again=2 * CHUNK, waits=(0.0, 0.0)),
     Row("taken and never kept", lambda scene: keeps_nothing(scene, EVER), RegistryError, "sessions got no further",
         AGAIN, again=40 * CHUNK, requests=60, waits=(5.0, 60.0)),
@@ -201,7 +203,7 @@ PUSH = [
           again=CHUNK, waits=(0.5, 130.0)) for method in ("HEAD", "POST", "PATCH", "PUT")),
     # The server's disk.
     Row("no room at the server", on("PATCH", error(500, "UNKNOWN", UNKNOWN), times=EVER, skip=2), RegistryError,
-        f"stopped at 200,000|{UNKNOWN}", AGAIN, again=8 * CHUNK, waits=(60, 70)),
+        f"stopped at 195.3 of|{UNKNOWN}", AGAIN, again=8 * CHUNK, waits=(60, 70)),
     Row("no room at the server, 507", on("PATCH", error(507, "UNKNOWN", UNKNOWN), times=EVER), RegistryError,
         f"507|{UNKNOWN}", AGAIN, again=8 * CHUNK, waits=(60, 70)),
     Row("over the quota", on("PATCH", error(403, "DENIED", "quota exceeded")), AccessDeniedError, "quota exceeded",

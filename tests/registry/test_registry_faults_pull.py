@@ -152,8 +152,8 @@ PULL = [
     Row("an expired redirect", (expired, expired), waits=(1.5, 1.5), style="ghcr"),
     Row("an expired redirect after a cut", (SHORT, good, expired, expired), waits=(3.5, 3.5), requests=8, style="ghcr"),
     Row("a redirect that expires for ever", (SHORT, good, *[expired] * EVER), RegistryError,
-        "/stored/me/base/|?…: an answer that may pass (403)", AGAIN, 20, (60, 70), style="ghcr"),
-    Row("a redirect that never was good", (expired,) * EVER, RegistryError, "(403); 8 failures in a row", AGAIN, 20,
+        "/stored/me/base/|?…: 403; 8 failures without progress", AGAIN, 20, (60, 70), style="ghcr"),
+    Row("a redirect that never was good", (expired,) * EVER, RegistryError, "?…: 403; 8 failures in a row", AGAIN, 20,
         (60, 70), style="ghcr"),
     Row("redirects in a loop", (moved,) * EVER, RegistryError, "redirects without end", requests=7),
     *(Row(f"redirected to {where}", (answer(302, Location=where),), RegistryError, "sends us where we do not go")

@@ -31,8 +31,8 @@ def profile(host: str, **options: float) -> HostProfile:
 
 
 @pytest.mark.parametrize(("host", "mode", "chunk", "patch_range"), [
-    ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", None, None, "ignored"),
-    ("public.ecr.aws", None, None, "ignored"),
+    ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", None, 20 << 20, "ignored"),
+    ("public.ecr.aws", None, 20 << 20, "ignored"),
     ("ghcr.io", None, 4 << 20, "unknown"),
     ("gcr.io", Mode.STREAMED, None, "unknown"),
     ("eu.gcr.io", Mode.STREAMED, None, "unknown"),
@@ -62,6 +62,7 @@ def test_a_month_later_it_is_forgotten() -> None:
 
 @pytest.mark.parametrize("values", [
     {"host": "other.example"}, {"mode": "fast"}, {"mode": 3}, {"chunk": 1}, {"chunk": "4"}, {"chunk": 1 << 50},
+    {"minimum": 0}, {"minimum": None}, {"minimum": 1 << 40}, {"minimum": True},
     {"patch_range": "maybe"}, {"patch_range": None},
 ], ids=str)  # fmt: skip
 def test_what_cannot_be_is_ignored(values: dict[str, object]) -> None:
@@ -100,6 +101,19 @@ def test_the_next_run_does_not_ask_whether_a_range_is_true(registry: FakeRegistr
     assert asked
     push(connect(registry, chunk_size=100_000), noise(300_000, 2))
     assert len(registry.requests("GET", UPLOADS)) == asked
+
+
+def test_chunks_are_no_smaller_than_the_host_takes(registry: FakeRegistry, connect: Connect) -> None:
+    """Even where the user says so: the blob would be refused at its end."""
+    assert profile("public.ecr.aws").minimum == 5 << 20
+    profile("public.ecr.aws").learn_mode(Mode.CHUNKED)
+    assert profile("public.ecr.aws").minimum == 5 << 20
+    client = connect(registry, chunk_size=50_000)
+    client.profile.minimum = 120_000
+    push(client, noise(300_000))
+    assert [seen.headers["content-range"] for seen in registry.requests("PATCH")] == [
+        "0-119999", "120000-239999", "240000-299999",
+    ]  # fmt: skip
 
 
 def test_what_the_user_says_counts_most(registry: FakeRegistry, connect: Connect) -> None:

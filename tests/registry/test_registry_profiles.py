@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from fake_registry import PASSWORD, PROFILES, USER, FakeRegistry, break_off, reset_at
+from fake_registry import PASSWORD, PROFILES, USER, FakeRegistry, Handler, Reply, break_off, reset_at
 from registrykit import Bytes, described, noise
 
 from fastoci.copy import pull
@@ -187,6 +187,27 @@ def test_referrers(played: FakeRegistry, connect: Connect) -> None:
     assert (one.digest, one.artifact_type) == (described(data).digest, "application/x")
     kept_by_us = referrers_tag(found.digest) in played.manifests["me/base"]
     assert kept_by_us is not played.profile.referrers
+
+
+def test_a_registry_that_says_it_has_what_it_has_not(
+    registry: FakeRegistry, kit: LayoutKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 201 with the right digest is believed; that it was a lie is noticed at the manifest, before there is a tag."""
+    registry.checks_manifests = True
+    image = kit.add(kit.image(), "1")
+    layer = kit.read(image)["layers"][0]["digest"]
+
+    def lies(handler: Handler) -> Reply:
+        handler.read_all()
+        return Reply(201, {"Docker-Content-Digest": layer})
+
+    registry.on("PUT", layer.replace(":", "%3A"), lies)
+    with pytest.raises(RegistryResponseError, match="MANIFEST_BLOB_UNKNOWN: blob unknown") as caught:
+        push_image(f"oci:{kit}:1", [f"{registry.host}/me/base:1"])
+    assert "run the same command again" in str(caught.value.hint)
+    assert registry.manifests["me/base"] == {}
+    push_image(f"oci:{kit}:1", [f"{registry.host}/me/base:1"])
+    assert "1" in registry.manifests["me/base"]
 
 
 def test_an_image_there_and_back(

@@ -7,7 +7,6 @@ succeed. `FASTOCI_TESTS=long` runs a thousand scripts a registry and direction, 
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -24,19 +23,13 @@ from fastoci.registry.client import RegistryClient
 from fastoci.registry.options import RegistryOptions
 from fastoci.registry.upload import upload_blob
 from imagekit import LayoutKit, make_tar, push_by_hand
+from oracles.longform import LONG, times
 
-LONG = "long" in os.environ.get("FASTOCI_TESTS", "").split(",")
 LOGIN = (USER, PASSWORD)
 # Requests that no script takes: who makes more of them goes round in a circle.
 LOOPING = 1500
 
 Connect = Callable[..., RegistryClient]
-
-
-def seeds(short: int, long: int) -> range:
-    """Return which scripts to run: the first ones, or in the long form a thousand and which the variable says."""
-    first = int(os.environ.get("FASTOCI_TESTS_SEED", "0"))
-    return range(first, first + (long if LONG else short))
 
 
 def declared(caught: BaseException, seed: int, *, lied: bool = True) -> None:
@@ -70,7 +63,7 @@ def push(client: RegistryClient, data: bytes, events: list[Event], mount: str | 
 @pytest.mark.parametrize("style", PROFILES)
 def test_pushes(registry: FakeRegistry, connect: Connect, events: list[Event], style: str) -> None:
     outcomes = {"pushed": 0, "failed": 0}
-    for seed in seeds(30, 1000):
+    for seed in range(times(30, 1000)):
         events.clear()
         registry.style = style
         rng = random.Random(f"push {style} {seed}")
@@ -113,7 +106,7 @@ def test_pushes(registry: FakeRegistry, connect: Connect, events: list[Event], s
 @pytest.mark.parametrize("style", PROFILES)
 def test_pulls(registry: FakeRegistry, connect: Connect, style: str) -> None:
     outcomes = {"pulled": 0, "failed": 0}
-    for seed in seeds(30, 1000):
+    for seed in range(times(30, 1000)):
         registry.style = style
         rng = random.Random(f"pull {style} {seed}")
         reset(registry, rng.choice([None, "basic", "token"]))
@@ -159,7 +152,7 @@ def test_copies(
     kit.add(image, "1")
     other = start_registry()
     options = RegistryOptions(credentials=LOGIN, chunk_size=66_000, jobs=2)
-    for seed in seeds(3, 250):
+    for seed in range(times(3, 250)):
         rng = random.Random(f"copy {style} {target} {seed}")
         registry.style = other.style = style
         reset(registry, rng.choice(["basic", "token"]))

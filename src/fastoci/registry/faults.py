@@ -61,6 +61,8 @@ class TransportError(Exception):
         self.request = request
 
     def __str__(self) -> str:
+        if self.fault is Fault.ANSWER and self.detail:
+            return self.detail
         return f"{self.fault.value} ({self.detail})" if self.detail else self.fault.value
 
     @property

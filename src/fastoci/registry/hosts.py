@@ -10,7 +10,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from fastoci.registry.session import SMALLEST_CHUNK, HostProfile, Mode
+from fastoci.registry.session import LARGEST_MINIMUM, SMALLEST_CHUNK, HostProfile, Mode
 from fastoci.registry.statedir import StateDirectory
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ _MIB = 1 << 20
 _LARGEST_CHUNK = 1 << 40
 
 _HINTS: tuple[tuple[re.Pattern[str], Callable[[], HostProfile]], ...] = (
-    # The Range of its answers to PATCH stands still although the bytes are stored.
+    # The Range of its answers to PATCH stands still although the bytes are stored. Chunks are parts of an S3 upload.
     (
         re.compile(r"([0-9]+\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?|public\.ecr\.aws)"),
-        lambda: HostProfile(patch_range="ignored"),
+        lambda: HostProfile(chunk=20 * _MIB, minimum=5 * _MIB, patch_range="ignored"),
     ),
     # More in one ranged PATCH is refused with 416.
     (re.compile(r"ghcr\.io"), lambda: HostProfile(chunk=4 * _MIB)),
@@ -53,6 +53,7 @@ def recall_profile(host: str, directory: StateDirectory) -> HostProfile:
                 "host": host,
                 "mode": None if learnt.mode is None else learnt.mode.value,
                 "chunk": learnt.chunk,
+                "minimum": learnt.minimum,
                 "patch_range": learnt.patch_range,
             },
         )
@@ -66,12 +67,15 @@ def _remembered(name: str, host: str, directory: StateDirectory) -> HostProfile 
     if document is None or document.get("host") != host:
         return None
     mode, chunk, patch_range = document.get("mode"), document.get("chunk"), document.get("patch_range")
+    minimum = document.get("minimum")
     if chunk is not None and (type(chunk) is not int or not SMALLEST_CHUNK <= chunk <= _LARGEST_CHUNK):
+        return None
+    if type(minimum) is not int or not 1 <= minimum <= LARGEST_MINIMUM:
         return None
     if patch_range not in {"unknown", "ignored"}:
         return None
     try:
-        return HostProfile(None if mode is None else Mode(mode), chunk, patch_range)
+        return HostProfile(None if mode is None else Mode(mode), chunk, minimum, patch_range)
     except ValueError:
         return None
 

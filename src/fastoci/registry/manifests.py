@@ -30,6 +30,8 @@ __all__ = ["get", "put"]
 
 _ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_MANIFEST_LIST}, {DOCKER_MANIFEST}"
 _KNOWN = INDEXES | MANIFESTS
+# It has no blob, or no member of an index, although it said so.
+_LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 # What servers call a document that they know nothing about.
 _ANYTHING = frozenset({"", "application/json", "text/plain", "application/octet-stream"})
 
@@ -81,7 +83,9 @@ def put(client: RegistryClient, repository: str, reference: str, media_type: str
     response = client.patiently(lambda: client.exchange("PUT", path, scopes, headers=headers, body=data), what=what)
     response.close()
     if response.status not in {200, 201, 202}:
-        raise client.refused(response, what, scopes)
+        lacks = _LACKING.intersection(response.codes())
+        hint = "run the same command again: what the registry does not have is sent" if lacks else None
+        raise client.refused(response, what, scopes, hint)
     digest = Digest.parse(reference) if ":" in reference else Digest.of(data)
     said = response.header("Docker-Content-Digest")
     if said is not None and _differs(digest, said):

@@ -24,6 +24,7 @@ __all__ = ["ERROR_LIMIT", "Response", "TooLongError", "parse_object"]
 ERROR_LIMIT = 64 << 10
 _PIECE = 64 << 10
 _BODY_SECONDS = 60.0  # for a whole document: a server that drips is not waited for
+_BLANKS = {ord(blank): " " for blank in "\t\n\r"}
 _SHOWN = 300  # characters of a server's own words in a message
 
 
@@ -135,8 +136,11 @@ class Response:
     def diagnostics(self) -> str:
         """Return what the server says about an error, in one line of bounded length; empty where it says nothing."""
         said = "; ".join(f"{code}: {message}" if message else code for code, message in self._said())
-        # A server's words go to a terminal: nothing that moves its cursor.
-        clean = "".join(letter if letter.isprintable() else " " for letter in said)
+        if not said and (self.header("Content-Type") or "").startswith("text/plain"):
+            said = (self._errors or b"").decode(errors="replace").strip()
+        # A server's words go to a terminal: what would move its cursor is shown, not sent.
+        said = said[: _SHOWN + 1].translate(_BLANKS)
+        clean = "".join(letter if letter.isprintable() else _escaped(letter) for letter in said)
         return clean if len(clean) <= _SHOWN else clean[: _SHOWN - 1] + "…"
 
     def text(self) -> str:
@@ -159,6 +163,10 @@ class Response:
                 message = entry.get("message")
                 said.append((code.upper()[:80], message if isinstance(message, str) else ""))
         return said
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 def parse_object(data: bytes) -> Mapping[str, Any] | None:

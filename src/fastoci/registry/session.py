@@ -81,12 +81,14 @@ class HostProfile:
     Args:
         mode: The mode that worked last; None before any did.
         chunk: The largest chunk it takes; None before it refused one.
+        minimum: The smallest chunk it takes that is not the last; registries that say so themselves are heeded beside.
         patch_range: Whether the `Range` of its answers to PATCH can be believed; `unknown` before that was a question.
         keep: Told when something was learnt, to keep it for the next run; None forgets it with the client.
     """
 
     mode: Mode | None = None
     chunk: int | None = None
+    minimum: int = 1
     patch_range: Literal["unknown", "ignored"] = "unknown"
     keep: Callable[[HostProfile], None] | None = field(default=None, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["send", "sync"]
 
 SYNC_WAIT = 0.5  # seconds: a server may still be writing what it took before the connection broke
+CRUMB = 1 / 16  # of a chunk: who takes less than this of each has the whole blob sent many times over
+CRUMBS = 8  # such chunks in a row
 STUCK = 2  # times that bytes are sent again because a registry says that it has none of them
 
 # A whole blob in one request may take the registry a while to store after its last byte has come.
@@ -76,10 +78,20 @@ def _accepted(work: UploadWork, response: Response, end: int) -> Step:
     offset = work.session.offset
     held = held_by(response.header("Range"))
     if held is not None and held.size == end:
+        work.crumbs = 0
         return _go_on(work, end)
     if held is not None and not held.ambiguous and offset < held.size < end:
-        return _go_on(work, held.size)  # it took a part
+        return _partly(work, response, held.size, end)
     return _doubtful(work, end)
+
+
+def _partly(work: UploadWork, response: Response, offset: int, end: int) -> Step:
+    """Go on behind what was taken of a chunk, unless that is next to nothing time after time."""
+    taken, offered = offset - work.session.offset, end - work.session.offset
+    work.crumbs = work.crumbs + 1 if taken < CRUMB * offered else 0
+    if work.crumbs > CRUMBS:
+        return work.restart(f"{cause_of(response)}: of each chunk it takes a few bytes")
+    return _go_on(work, offset)
 
 
 def _doubtful(work: UploadWork, end: int) -> Step:
@@ -106,7 +118,7 @@ def _doubtful(work: UploadWork, end: int) -> Step:
         work.client.profile.ignore_patch_range()
         return _go_on(work, end)
     if offset < held.size < end and not held.ambiguous:
-        return _go_on(work, held.size)
+        return _partly(work, response, held.size, end)
     if held.size == offset or (held.ambiguous and offset <= 1):
         work.stuck += 1
         if work.stuck <= STUCK:
@@ -215,8 +227,9 @@ def sync(work: UploadWork) -> Step:
 
 def _from(work: UploadWork, response: Response, held: Held) -> Step:
     """Go on from what is held, or from what may have been meant where a 416 has refused that."""
-    # An earlier run's session may hold more than there is yet in this one.
-    size = work.wait(held.size) if work.tried is None else work.tried
+    # What an earlier run has sent, this one may still have to make.
+    most = held.size if work.tried is None else min(held.size, work.tried)
+    size = min(most, work.wait(most))
     meant = [0, 1] if held.ambiguous else [held.size, held.size - 1]
     # One too high (Quay) cannot be told from right, but for the last byte and by a refusal.
     offsets = [offset for offset in meant if 0 <= offset <= size and offset not in work.refused_offsets]

@@ -88,10 +88,11 @@ class UploadWork:
         self.reached = 0
         self.under_way = 0  # the end of the furthest chunk that was begun, in any session
         self.patches = 0
-        self.tried: int | None = 0  # how far bytes of this session went out; None where an earlier run knew
+        self.tried: int | None = 0  # how far bytes of this session went out at most; None is not known
         self.told: int | None = None  # the offset that SYNC has given last
         self.refused_offsets: set[int] = set()  # of those that SYNC gave, where a 416 came, since the last progress
         self.stuck = 0  # how often bytes were sent again because the registry held none of them
+        self.crumbs = 0  # how often in a row next to nothing was taken of a chunk
         self.blind = False  # whether bytes were sent on after a fault without knowing the offset
 
         self.digest_refused = (
@@ -101,6 +102,7 @@ class UploadWork:
         self.furthest_sent = 0
         self.repeated = 0
         self.resumed = 0
+        self.said_at: int | None = None  # the offset that was last told to be gone on from
         self._started = client.pacer.clock()
         self._throttle = Throttle(clock=client.pacer.clock)
 
@@ -286,7 +288,7 @@ class UploadWork:
         if self.growing is not None:
             self.growing.passed(memory.offset)
         self.recalled = True
-        self.tried = None
+        self.tried = memory.offset + memory.chunk if memory.mode is Mode.CHUNKED else None
 
     def overcome(self) -> None:
         """Say that a fault is over and the upload goes on."""
@@ -298,7 +300,9 @@ class UploadWork:
             self.trouble = None
         if self.trouble is not None:
             self.resumed = max(self.resumed, self.session.offset)
-            self.sink(Retry(self.title, self.trouble, 0.0, self.session.offset))
+            if self.said_at != self.session.offset:  # how far it is need not be said at each of several failures
+                self.said_at = self.session.offset
+                self.sink(Retry(self.title, self.trouble, 0.0, self.session.offset))
             self.trouble = None
 
     def restart(self, reason: str, mode: Mode | None = None) -> Step:
@@ -333,9 +337,9 @@ class UploadWork:
         chunk, minimum = self.session.chunk, self.session.minimum
         self.session = self._new_session(mode)
         self.session.limit_chunk(minimum, chunk)
-        self.reached = self.patches = self.tried = self.stuck = 0
+        self.reached = self.patches = self.tried = self.stuck = self.crumbs = 0
         self.refused_offsets = set()
-        self.told = None
+        self.told = self.said_at = None
         self.blind = False
         self.trouble = None
         wait = self.client.pacer.backoff(self.restarts)
@@ -416,4 +420,6 @@ class UploadWork:
         chunk = self.client.options.chunk_size or DEFAULT_CHUNK
         if self.client.profile.chunk is not None:
             chunk = min(chunk, self.client.profile.chunk)
-        return UploadSession(mode, chunk)
+        session = UploadSession(mode, chunk)
+        session.limit_chunk(self.client.profile.minimum, None)
+        return session
