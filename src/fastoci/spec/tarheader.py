@@ -5,6 +5,7 @@ Sources: POSIX.1-2017 `pax`, "ustar Interchange Format" and "pax Header Block"; 
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterator
 
@@ -33,6 +34,7 @@ def has_checksum(block: bytes) -> bool:
     return stored == signed - field + _CHECKSUM_AS_SPACES
 
 
+@functools.lru_cache(maxsize=4096)  # the same modes, owners and times over and over
 def number_in(field: bytes) -> int | None:
     """Return a field's number, None where it holds none or a negative one: octal digits, or GNU's base 256."""
     if field[0] & 0x80:
