@@ -15,10 +15,12 @@ import fastoci
 
 PUBLIC = {
     # functions
-    "build_image", "inspect_image", "load_image", "log_in", "log_out", "open_image", "push_image", "validate_image",
+    "build_image", "inspect_image", "load_image", "log_in", "log_out", "open_image", "push_image", "unpack_image",
+    "validate_image",
     # what they take and give
-    "BuildResult", "ConfigOptions", "Finding", "ImageSource", "Inspection", "LayerOptions", "LoadedImage", "Login",
-    "Output", "PushedImage", "RegistryOptions", "TreePolicy", "TreeSource", "Validation",
+    "BuildResult", "ConfigOptions", "Finding", "ImageSource", "Inspection", "LayerOptions", "Limits", "LoadedImage",
+    "Login", "Owners",
+    "Output", "PushedImage", "RegistryOptions", "TreePolicy", "TreeSource", "Unpacked", "Validation",
     # values of the specification
     "Descriptor", "Digest", "ImageName", "Platform", "Reference",
     # progress and errors

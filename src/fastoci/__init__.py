@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from fastoci.push import PushedImage
     from fastoci.push import push as push_image
     from fastoci.registry.options import RegistryOptions
+    from fastoci.rootfs.limits import Limits
+    from fastoci.rootfs.owners import Owners
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from fastoci.spec.reference import Reference
     from fastoci.tree.policy import TreePolicy
     from fastoci.tree.source import TreeSource
+    from fastoci.unpack import Unpacked
+    from fastoci.unpack import unpack as unpack_image
     from fastoci.validate import Validation
     from fastoci.validate import validate as validate_image
 
@@ -76,9 +80,11 @@ _HOMES = {
     "ImageSource": "fastoci.image",
     "Inspection": "fastoci.inspect",
     "LayerOptions": "fastoci.layer.options",
+    "Limits": "fastoci.rootfs.limits",
     "LoadedImage": "fastoci.load",
     "Login": "fastoci.login",
     "Output": "fastoci.output",
+    "Owners": "fastoci.rootfs.owners",
     "Platform": "fastoci.spec.platform",
     "PushedImage": "fastoci.push",
     "Reference": "fastoci.spec.reference",
@@ -86,6 +92,7 @@ _HOMES = {
     "Sink": "fastoci.events",
     "TreePolicy": "fastoci.tree.policy",
     "TreeSource": "fastoci.tree.source",
+    "Unpacked": "fastoci.unpack",
     "Validation": "fastoci.validate",
     "build_image": "fastoci.build:build",
     "inspect_image": "fastoci.inspect:inspect",
@@ -94,6 +101,7 @@ _HOMES = {
     "log_out": "fastoci.login:logout",
     "open_image": "fastoci.image",
     "push_image": "fastoci.push:push",
+    "unpack_image": "fastoci.unpack:unpack",
     "validate_image": "fastoci.validate:validate",
 }
 _MODULES = ("errors", "events")
@@ -115,10 +123,12 @@ __all__ = [
     "Inspection",
     "InvalidImageError",
     "LayerOptions",
+    "Limits",
     "LoadedImage",
     "Login",
     "ManifestNotFoundError",
     "Output",
+    "Owners",
     "Platform",
     "PushedImage",
     "Reference",
@@ -132,6 +142,7 @@ __all__ = [
     "TreeNameError",
     "TreePolicy",
     "TreeSource",
+    "Unpacked",
     "UsageError",
     "Validation",
     "__version__",
@@ -144,6 +155,7 @@ __all__ = [
     "log_out",
     "open_image",
     "push_image",
+    "unpack_image",
     "validate_image",
 ]
 

@@ -108,14 +108,14 @@ def unpack(
         target = Target(path, merge=merge)
         try:
             with target:
-                left_out = _fill(source, target, layers, owners, usage, sink)
+                entries, left_out = _fill(source, target, layers, owners, usage, sink)
         except BaseException:
             if target.is_left:
                 sink(Warned(f"{target.place} holds what was unpacked before it failed"))
             raise
         for what, count in sorted(left_out.items()):
             sink(Warned(f"left out of {path}: {count:,} {what}"))
-        return Unpacked(path, source.name, manifest, len(layers), usage.entries, usage.size, left_out)
+        return Unpacked(path, source.name, manifest, len(layers), entries, usage.size, left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,8 @@ class _Layer:
 
 def _fill(
     source: ImageSource, target: Target, layers: list[_Layer], owners: Owners, usage: Usage, sink: Sink
-) -> dict[str, int]:
+) -> tuple[int, dict[str, int]]:
+    total = 0
     rootfs = Rootfs(target.fd, target.path, owners, usage, occupied=target.is_occupied, is_new=target.is_new)
     with closing(rootfs):
         for layer in layers:
@@ -143,10 +144,11 @@ def _fill(
             stream = _Stream(source, layer, usage, sink)
             with closing(stream):
                 entries = rootfs.apply(iter(stream), layer.what)
+            total += entries
             digest = str(layer.descriptor.digest)
             sink(LayerUnpacked(layer.title, digest, entries, usage.size - before, time.monotonic() - started))
         rootfs.finish()
-    return rootfs.refused
+    return total, rootfs.refused
 
 
 class _Stream:

@@ -11,17 +11,17 @@ import os
 
 from fastoci.rootfs.walker import Walker
 
-__all__ = ["PATH_LIMIT", "Beneath", "EscapeError", "Place", "split"]
+__all__ = ["PATH_LIMIT", "Beneath", "EntryError", "Place", "split"]
 
-PATH_LIMIT = 4096
-"""Bytes of a path, as the kernel has it (PATH_MAX)."""
+PATH_LIMIT = 1 << 15
+"""Bytes of a path: the kernel takes 4,096 at once, and lets longer ones be made step by step."""
 
 _LINKS = 40  # followed in one path, as by the kernel (path_resolution(7))
-_STEPS = PATH_LIMIT  # the most that is made, followed and gone up again for one path
+_STEPS = 1000  # followed or gone up again for one path: a target may hold a thousand `..`
 
 
-class EscapeError(ValueError):
-    """A path that means nothing beneath the root, and why."""
+class EntryError(ValueError):
+    """What an entry says means nothing beneath the root; and why."""
 
 
 class Place:
@@ -48,15 +48,15 @@ def split(path: bytes) -> list[bytes]:
     """Return the names of which a path of an archive consists, from the root; none is the root itself.
 
     Raises:
-        EscapeError: It leads above the root, or is longer than any system takes.
+        EntryError: It leads above the root, or is longer than any system takes.
     """
     if len(path) > PATH_LIMIT:
-        raise EscapeError(f"a path of {len(path):,} bytes, over {PATH_LIMIT:,}")
+        raise EntryError(f"a path of {len(path):,} bytes, over {PATH_LIMIT:,}")
     names: list[bytes] = []
     for name in path.split(b"/"):
         if name == b"..":
             if not names:
-                raise EscapeError("the path leads above the root")
+                raise EntryError("the path leads above the root")
             names.pop()
         elif name not in (b"", b"."):
             names.append(name)
@@ -87,7 +87,7 @@ class Beneath:
         """Return the directory that a path means, None where there is none.
 
         Raises:
-            EscapeError: Its symbolic links lead in a circle.
+            EntryError: Its symbolic links lead in a circle.
             OSError: It cannot be looked for.
         """
         try:
@@ -103,7 +103,7 @@ class Beneath:
             made: Given the directories that were made.
 
         Raises:
-            EscapeError: A part of it is no directory, or its symbolic links lead in a circle.
+            EntryError: A part of it is no directory, or its symbolic links lead in a circle.
             OSError: A directory cannot be made.
         """
         last = self._last
@@ -112,7 +112,7 @@ class Beneath:
         try:
             found = self._resolve(self._walker, names, made)
         except NotADirectoryError as error:
-            raise EscapeError("a part of its path is no directory") from error
+            raise EntryError("a part of its path is no directory") from error
         # Directories that were made on the way moved the walker, but not the descriptor at its end.
         self._last = names, found
         return found
@@ -137,8 +137,8 @@ class Beneath:
         """Resolve a path in which something is missing, or a symbolic link."""
         done: list[bytes] = []  # a real way
         left = list(names)
-        links = 0
-        for _ in range(_STEPS):
+        links = steps = 0
+        while steps < _STEPS:
             # Of a link's target may come `..`, which is above what was really reached, and nothing of words.
             run = left[: left.index(b"..")] if b".." in left else left
             try:
@@ -158,6 +158,7 @@ class Beneath:
                     continue
                 target = _link(walker.go(done), name, error)
                 links += 1
+                steps += 1
                 if links > _LINKS:
                     break
                 if target.startswith(b"/"):
@@ -168,7 +169,8 @@ class Beneath:
                 if not left:
                     return Place(walker.go(done), done)
                 done, left = done[:-1], left[1:]
-        raise EscapeError("the symbolic links in its path lead in a circle")
+                steps += 1
+        raise EntryError("the symbolic links in its path lead in a circle")
 
 
 def _link(directory: int, name: bytes, error: OSError) -> bytes:

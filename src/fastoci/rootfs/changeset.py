@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fastoci.errors import FastociError, StoreError
 from fastoci.rootfs.attributes import Attributes
-from fastoci.rootfs.beneath import Beneath, EscapeError, Place, split
+from fastoci.rootfs.beneath import Beneath, EntryError, Place, split
 from fastoci.rootfs.directories import Directories, implied
 from fastoci.rootfs.filedata import write_data
 from fastoci.rootfs.limits import Usage
@@ -40,6 +40,10 @@ _HINTS = {
     errno.EMFILE: "raise the number of open files, as with ulimit -n 4096",
     errno.EIO: "the disk failed: see dmesg",
 }
+
+# linux/kdev_t.h: 12 and 20 bits.
+_MAJORS = 1 << 12
+_MINORS = 1 << 20
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -102,7 +106,7 @@ class Rootfs:
                 self._apply(entry, reader)
             except FastociError:
                 raise
-            except EscapeError as error:
+            except EntryError as error:
                 raise reader.fail(f"{shown(entry.path)}: {error}") from error
             except OSError as error:
                 raise self._refusal(entry, error) from error
@@ -133,7 +137,7 @@ class Rootfs:
         names = split(entry.path)
         if not names:
             if entry.kind != "directory":
-                raise EscapeError("the root can only be a directory")
+                raise EntryError("the root can only be a directory")
             self._remember(self._root, b".", b"", entry)
             return
         name = names.pop()
@@ -210,10 +214,10 @@ class Rootfs:
 
     def _make_node(self, place: Place, name: bytes, entry: TarEntry) -> None:
         kind = {"fifo": stat.S_IFIFO, "character": stat.S_IFCHR, "block": stat.S_IFBLK}[entry.kind]
-        try:
-            device = os.makedev(*entry.device)
-        except OverflowError as error:
-            raise EscapeError(f"a device of the numbers {entry.device[0]}, {entry.device[1]}") from error
+        major, minor = entry.device
+        if major >= _MAJORS or minor >= _MINORS:
+            raise EntryError(f"a device of the numbers {major}, {minor}, which no system has")
+        device = os.makedev(major, minor)
         try:
             self._make(place, name, lambda: os.mknod(name, kind | 0o600, device, dir_fd=place.fd))
         except PermissionError:
@@ -227,14 +231,14 @@ class Rootfs:
         target = split(entry.target)
         source = self._beneath.find(target[:-1]) if target else None
         if source is None:
-            raise EscapeError(f"a hard link to {shown(entry.target)}, which is not there")
+            raise EntryError(f"a hard link to {shown(entry.target)}, which is not there")
         last = target[-1]
         try:
             there = os.stat(last, dir_fd=source.fd, follow_symlinks=False)
         except FileNotFoundError as error:
-            raise EscapeError(f"a hard link to {shown(entry.target)}, which is not there") from error
+            raise EntryError(f"a hard link to {shown(entry.target)}, which is not there") from error
         if stat.S_ISDIR(there.st_mode):
-            raise EscapeError(f"a hard link to {shown(entry.target)}, which is a directory")
+            raise EntryError(f"a hard link to {shown(entry.target)}, which is a directory")
         try:
             os.link(last, name, src_dir_fd=source.fd, dst_dir_fd=place.fd, follow_symlinks=False)
         except FileExistsError:
@@ -260,7 +264,7 @@ class Rootfs:
             return
         hidden = name[len(_WHITEOUT) :]
         if hidden in (b"", b".", b".."):
-            raise EscapeError("a whiteout of no name")
+            raise EntryError("a whiteout of no name")
         if self._is_bare:
             return
         place = self._beneath.find(names)

@@ -39,14 +39,13 @@ class Target:
         self.path = path
         self.is_left = False
         self._temporary: str | None = None
-        self._parent = os.path.dirname(os.path.abspath(path))
-        self._name = os.path.basename(os.path.abspath(path))
+        self._parent, self._name = os.path.split(path.rstrip("/") or "/")
         try:
             try:
                 self.fd = self._open(path)
                 self.is_occupied = bool(os.listdir(self.fd))
             except FileNotFoundError:
-                self._temporary = tempfile.mkdtemp(prefix=f".{self._name[:100]}.", dir=self._parent)
+                self._temporary = tempfile.mkdtemp(prefix=f".{self._name[:100]}.", dir=self._parent or ".")
                 self.fd = self._open(self._temporary)
                 self.is_occupied = False
         except OSError as error:
@@ -114,8 +113,6 @@ class Target:
             f"cannot unpack into {self.path}",
             path=self.path,
             cause=error.strerror or str(error),
-            hint="the directory that it is to stand in has to be there"
-            if isinstance(error, FileNotFoundError)
-            else None,
+            hint=hint,
             errno=error.errno,
         )

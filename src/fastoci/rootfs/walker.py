@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
 
 __all__ = ["DIRECTORY", "Walker", "remove"]
 
@@ -35,7 +34,7 @@ class Walker:
         """Where it went last, or where it stopped on the way there."""
         return list(self._names)
 
-    def go(self, names: Sequence[bytes]) -> int:
+    def go(self, names: list[bytes]) -> int:
         """Return a descriptor of a directory, good until the next call.
 
         Args:
@@ -44,12 +43,11 @@ class Walker:
         Raises:
             OSError: A step leads nowhere (ENOENT), or to no directory, which a symbolic link is not (ENOTDIR, ELOOP).
         """
-        depth = 0
-        for here, wanted in zip(self._names, names, strict=False):
-            if here != wanted:
-                break
-            depth += 1
-        self._leave(depth)
+        depth = len(self._names)
+        if self._names != names[:depth]:
+            pairs = zip(self._names, names, strict=False)
+            depth = next((number for number, (here, wanted) in enumerate(pairs) if here != wanted), len(names))
+            self._leave(depth)
         if depth and self._fds[-1] < 0:
             # Given up on the way further down: begin again.
             self._leave(0)
@@ -64,10 +62,10 @@ class Walker:
                 self._fds[-_OPEN] = -1
         return fd
 
-    def forget(self, names: Sequence[bytes]) -> None:
+    def forget(self, names: list[bytes]) -> None:
         """Hold no descriptor of a directory any longer, nor of what is beneath it: it goes, or changes its name."""
         depth = len(names)
-        if self._names[:depth] == list(names):
+        if self._names[:depth] == names:
             self._leave(max(0, depth - 1))
 
     def close(self) -> None:
@@ -122,7 +120,7 @@ def _remove_directory(directory: int, name: bytes) -> None:
         walker.close()
 
 
-def _enter(walker: Walker, way: Sequence[bytes]) -> int:
+def _enter(walker: Walker, way: list[bytes]) -> int:
     try:
         return walker.go(way)
     except PermissionError:
