@@ -17,10 +17,11 @@ from records import Records, Run, blank, machine
 from table_limit import limit_tables, memory_table
 from table_start import start_table
 from table_tools import cold_table, levels_table, packing_table
+from table_unpack import unpack_table
 from trees import Tree
 
 RECORDS = pytest.StashKey[Records]()
-_TABLES = (packing_table, levels_table, limit_tables, memory_table, cold_table, start_table)
+_TABLES = (packing_table, levels_table, limit_tables, memory_table, cold_table, unpack_table, start_table)
 
 Pack = Callable[..., Run]
 

@@ -55,6 +55,7 @@ class Records:
     packing: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
     levels: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
     cold: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
+    unpacking: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
     limits: dict[str, Limits] = field(default_factory=dict)
     memory: list[tuple[Tree, int, int, int]] = field(default_factory=list)
     """Tree, threads, entries of its layer, peak of memory in bytes."""

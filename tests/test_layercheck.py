@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastoci import layercheck
+from fastoci import tarstream
 from fastoci.errors import StoreError
-from fastoci.layercheck import check_layer, zstd_reader
+from fastoci.layercheck import check_layer
 from fastoci.parallel import StoppedError
+from fastoci.tarstream import zstd_reader
 from imagekit import compress_zstd
 
 
@@ -177,7 +178,7 @@ def test_without_a_decompressor_zstd_is_none_and_no_import_fails(monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(layercheck.importlib, "import_module", missing)
+    monkeypatch.setattr(tarstream.importlib, "import_module", missing)
     assert zstd_reader() is None
 
 

@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from fastoci.rebase import rebase as rebase_image
     from fastoci.reconfigure import set_config
     from fastoci.registry.options import RegistryOptions
+    from fastoci.rootfs.limits import Limits
+    from fastoci.rootfs.owners import Owners
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     from fastoci.tag import tag as tag_image
     from fastoci.tree.policy import TreePolicy
     from fastoci.tree.source import TreeSource
+    from fastoci.unpack import Unpacked
+    from fastoci.unpack import unpack as unpack_image
     from fastoci.validate import Validation
     from fastoci.validate import validate as validate_image
 
@@ -92,9 +96,11 @@ _HOMES = {
     "Inspection": "fastoci.inspect",
     "LayerOptions": "fastoci.layer.options",
     "Listed": "fastoci.listing",
+    "Limits": "fastoci.rootfs.limits",
     "LoadedImage": "fastoci.load",
     "Login": "fastoci.login",
     "Output": "fastoci.output",
+    "Owners": "fastoci.rootfs.owners",
     "Platform": "fastoci.spec.platform",
     "PushedImage": "fastoci.push",
     "Reference": "fastoci.spec.reference",
@@ -102,6 +108,7 @@ _HOMES = {
     "Sink": "fastoci.events",
     "TreePolicy": "fastoci.tree.policy",
     "TreeSource": "fastoci.tree.source",
+    "Unpacked": "fastoci.unpack",
     "Validation": "fastoci.validate",
     "build_image": "fastoci.build:build",
     "collect_garbage": "fastoci.gc",
@@ -124,6 +131,7 @@ _HOMES = {
     "rebase_image": "fastoci.rebase:rebase",
     "set_config": "fastoci.reconfigure",
     "tag_image": "fastoci.tag:tag",
+    "unpack_image": "fastoci.unpack:unpack",
     "validate_image": "fastoci.validate:validate",
 }
 _MODULES = ("errors", "events")
@@ -148,11 +156,13 @@ __all__ = [
     "Inspection",
     "InvalidImageError",
     "LayerOptions",
+    "Limits",
     "Listed",
     "LoadedImage",
     "Login",
     "ManifestNotFoundError",
     "Output",
+    "Owners",
     "Platform",
     "PushedImage",
     "Reference",
@@ -166,6 +176,7 @@ __all__ = [
     "TreeNameError",
     "TreePolicy",
     "TreeSource",
+    "Unpacked",
     "UsageError",
     "Validation",
     "__version__",
@@ -192,6 +203,7 @@ __all__ = [
     "rebase_image",
     "set_config",
     "tag_image",
+    "unpack_image",
     "validate_image",
 ]
 

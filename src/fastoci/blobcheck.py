@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from fastoci.events import CheckProgress, Notice, Sink, Throttle
-from fastoci.layercheck import LayerFacts, check_layer, zstd_reader
+from fastoci.layercheck import LayerFacts, check_layer
 from fastoci.spec import mediatypes
 from fastoci.spec.descriptor import Descriptor
+from fastoci.tarstream import zstd_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

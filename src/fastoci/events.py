@@ -24,6 +24,8 @@ __all__ = [
     "LayerPacked",
     "LayerProgress",
     "LayerScanned",
+    "LayerUnpacked",
+    "LayerUnpacking",
     "Notice",
     "PullSummary",
     "PushAllowed",
@@ -64,6 +66,24 @@ class LayerPacked(NamedTuple):
     digest: str
     tar_size: int
     size: int
+    seconds: float
+
+
+class LayerUnpacking(NamedTuple):
+    """Of the `total` bytes of a layer's blob `done` are read and on their way to the disk."""
+
+    layer: str
+    done: int
+    total: int
+
+
+class LayerUnpacked(NamedTuple):
+    """A layer of `entries` entries and `tar_size` bytes of tar is applied."""
+
+    layer: str
+    digest: str
+    entries: int
+    tar_size: int
     seconds: float
 
 
@@ -185,6 +205,8 @@ Event = (
     LayerScanned
     | LayerProgress
     | LayerPacked
+    | LayerUnpacking
+    | LayerUnpacked
     | PushAllowed
     | BlobProgress
     | BlobDone

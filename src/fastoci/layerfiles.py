@@ -17,8 +17,8 @@ from isal import igzip
 
 from fastoci.errors import FastociError, InvalidImageError
 from fastoci.events import Sink, Warned
-from fastoci.layercheck import zstd_reader
 from fastoci.spec import mediatypes
+from fastoci.tarstream import zstd_reader
 from fastoci.tree.ancestors import Found
 from fastoci.tree.policy import OWNER_LIMIT
 

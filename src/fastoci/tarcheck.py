@@ -11,15 +11,12 @@ Format"; the OCI image specification, layer.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from fastoci.spec.tarheader import BLOCK, RECORD_LIMIT, has_checksum, name_in, number_in, pax_records
 
 __all__ = ["RECORD_LIMIT", "Problem", "TarCheck"]
 
-BLOCK = 512
-RECORD_LIMIT = 1 << 20  # bytes of one PAX or GNU long name record; PATH_MAX and a few xattrs need far less
 _ZEROS = bytes(BLOCK)
 _EXAMPLES = 3  # problems of one kind that are told one by one; the rest is counted
 
@@ -128,15 +125,10 @@ class TarCheck:
         if self._zero_blocks:
             self._break(f"a single block of zeros stands before the entry at byte {offset:,}")
             return
-        stored = _number(block[148:156])
-        # POSIX: the sum of all bytes, this field taken as spaces; some old writers summed them as signed.
-        unsigned = sum(block) - sum(block[148:156]) + 8 * 0x20
-        if stored != unsigned:
-            signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
-            if stored != signed:
-                self._break(f"the tar header at byte {offset:,} does not match its checksum")
-                return
-        size = _number(block[124:136])
+        if not has_checksum(block):
+            self._break(f"the tar header at byte {offset:,} does not match its checksum")
+            return
+        size = number_in(block[124:136])
         if size is None:
             self._break(f"the tar header at byte {offset:,} has no valid size")
             return
@@ -159,17 +151,16 @@ class TarCheck:
         if kind == ord("L"):
             self._pax[b"path"] = data.rstrip(b"\0")
         elif kind == ord("x"):
-            records = _pax_records(data)
-            if records is None:
+            try:
+                self._pax.update(dict(pax_records(data)))
+            except ValueError:
                 self._error("a PAX header holds a malformed record")
-            else:
-                self._pax.update(records)
 
     def _entry(self, block: bytes, kind: int, size: int) -> None:
         self.entries += 1
         pax, self._pax, self._pending = self._pax, {}, False
         # POSIX: an empty value undoes a record.
-        name = pax.get(b"path") or _name(block)
+        name = pax.get(b"path") or name_in(block)
         shown = name.decode("utf-8", "backslashreplace")
         if digits := pax.get(b"size"):
             if not digits.isdigit() or len(digits) > 19:
@@ -208,43 +199,3 @@ class TarCheck:
     def _break(self, message: str) -> None:
         self._broken = True
         self._error(message)
-
-
-def _number(field: bytes) -> int | None:
-    """Return the number in a header's field, None where it holds none: octal digits, or GNU's base 256."""
-    if field[0] & 0x80:
-        if field[0] != 0x80:
-            return None  # negative, or beyond 2^88: no size and no checksum is
-        return int.from_bytes(field[1:], "big")
-    text = field.split(b"\0", 1)[0].strip(b" ")
-    if not text:
-        return 0
-    try:
-        return int(text, 8) if text.isdigit() else None
-    except ValueError:
-        return None
-
-
-def _name(block: bytes) -> bytes:
-    name = block[:100].split(b"\0", 1)[0]
-    # Only POSIX's ustar has a prefix; GNU's "ustar  " keeps times and maps there.
-    prefix = block[345:500].split(b"\0", 1)[0] if block[257:263] == b"ustar\0" else b""
-    return prefix + b"/" + name if prefix else name
-
-
-def _pax_records(data: bytes) -> Mapping[bytes, bytes] | None:
-    r"""Return the records of a PAX header, None where one breaks the form `LENGTH KEY=VALUE\n`."""
-    records: dict[bytes, bytes] = {}
-    position = 0
-    while position < len(data):
-        digits, space, _ = data[position : position + 20].partition(b" ")
-        if not space or not digits.isdigit():
-            return None
-        end = position + int(digits)
-        record = data[position + len(digits) + 1 : end]
-        key, equals, value = record.partition(b"=")
-        if end > len(data) or not record.endswith(b"\n") or not equals or not key:
-            return None
-        records[key] = value[:-1]
-        position = end
-    return records

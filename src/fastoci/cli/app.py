@@ -38,6 +38,7 @@ COMMANDS = {
     "manifest": "Show the manifest of an image, or its index, byte for byte.",
     "inspect": "Show what an image is: platform, config, and layers with sizes and digests.",
     "validate": "Check every digest, size, diff_id, media type and reference of an image.",
+    "unpack": "Unpack an image's layers beneath a directory.",
     "login": "Store credentials for a registry where docker and podman find them.",
     "logout": "Remove the stored credentials of a registry.",
 }

@@ -59,7 +59,7 @@ def _lines(found: "Difference") -> list[str]:
 
 
 def _changes(found: "Difference") -> Iterator[str]:
-    from fastoci.cli.units import format_size
+    from fastoci.units import format_size
 
     yield f"--- {found.before.name}  {found.before.descriptor.digest}"
     yield f"+++ {found.after.name}  {found.after.descriptor.digest}"

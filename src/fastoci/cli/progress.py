@@ -20,6 +20,8 @@ from fastoci.events import (
     LayerPacked,
     LayerProgress,
     LayerScanned,
+    LayerUnpacked,
+    LayerUnpacking,
     Notice,
     PullSummary,
     PushAllowed,
@@ -183,6 +185,10 @@ class PlainProgress:
                 return f"packing {layer}" if is_new else None
             case LayerPacked(layer, digest=digest, tar_size=tar_size, size=size):
                 return f"packed {layer}: {format_size(tar_size)} → {format_size(size)}, {digest}"
+            case LayerUnpacking(layer, total=total):
+                return f"unpacking {layer}: {format_size(total)}" if is_new else None
+            case LayerUnpacked(layer, entries=entries, tar_size=tar_size):
+                return f"unpacked {layer}: {entries:,} entries, {format_size(tar_size)}"
             case PushAllowed(repository):
                 return f"{repository}: push allowed"
             case BlobProgress(title=title, total=total, pulling=pulling) if is_new:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fastoci.events import BlobDone, BlobProgress, CheckProgress, LayerPacked, LayerProgress, LayerScanned
+from fastoci.events import (
+    BlobDone,
+    BlobProgress,
+    CheckProgress,
+    LayerPacked,
+    LayerProgress,
+    LayerScanned,
+    LayerUnpacking,
+)
 from fastoci.units import format_eta, format_position, format_rate, format_size
 
 if TYPE_CHECKING:
@@ -43,6 +51,12 @@ class Tally:
                 return is_new
             case LayerPacked(layer, tar_size=tar_size, size=size):
                 self._layers[layer] = tar_size, tar_size, size
+            case LayerUnpacking(layer, done, total):
+                self._verb = "unpacked"
+                is_new = layer not in self._blobs
+                self._blobs[layer] = done, total
+                self._sample()
+                return is_new
             case BlobProgress(digest, done=done, total=total, pulling=pulling):
                 self._verb = "fetched" if pulling else "sent"
                 is_new = digest not in self._blobs

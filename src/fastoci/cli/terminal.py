@@ -23,6 +23,8 @@ from fastoci.events import (
     LayerPacked,
     LayerProgress,
     LayerScanned,
+    LayerUnpacked,
+    LayerUnpacking,
     Notice,
     PullSummary,
     PushAllowed,
@@ -111,6 +113,11 @@ class TerminalProgress:
                 self._finish(("packing", layer))
                 sizes = f"{format_size(event.tar_size)} → {format_size(event.size)}"
                 self._done("packed", layer, f"{'━' * _BAR_WIDTH} {sizes}", event.seconds)
+            case LayerUnpacking(layer, done, total):
+                self._move(("unpacking", layer), layer, done, total, format_position(done, total))
+            case LayerUnpacked(layer, _, entries, tar_size, seconds):
+                self._finish(("unpacking", layer))
+                self._done("unpacked", layer, f"{entries:,} entries  {format_size(tar_size)}", seconds)
             case BlobDone(digest, title):
                 self._finish(("pulling", event.key or digest))
                 self._finish(("pushing", event.key or digest))

@@ -1,0 +1,65 @@
+"""A stream that arrives in pieces, read as if it were a file that only goes forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+__all__ = ["Pieces"]
+
+
+class Pieces:
+    """Takes pieces of any size and gives what is asked for.
+
+    Args:
+        pieces: The stream.
+
+    Attributes:
+        position: How many bytes were taken.
+    """
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._piece = b""
+        self._view = memoryview(b"")
+        self._at = 0
+        self.position = 0
+
+    def take(self, size: int) -> bytes:
+        """Return the next `size` bytes; fewer at the end of the stream."""
+        at = self._at
+        if at + size <= len(self._piece):
+            self._at = at + size
+            self.position += size
+            return self._piece[at : at + size]
+        return b"".join(self.chunks(size))
+
+    def chunks(self, size: int) -> Iterator[bytes | memoryview]:
+        """Yield the next `size` bytes in chunks as they came; fewer at the end of the stream."""
+        while size:
+            if self._at == len(self._piece) and not self._advance():
+                return
+            step = min(size, len(self._piece) - self._at)
+            chunk = self._view[self._at : self._at + step]
+            # Counted before it is given: whoever takes it may not come back for more.
+            self._at += step
+            self.position += step
+            size -= step
+            yield chunk
+
+    def skip(self, size: int) -> int:
+        """Pass over `size` bytes and return how many were there."""
+        if self._at + size <= len(self._piece):
+            self._at += size
+            self.position += size
+            return size
+        start = self.position
+        for _ in self.chunks(size):
+            pass
+        return self.position - start
+
+    def _advance(self) -> bool:
+        for piece in self._pieces:
+            if piece:
+                self._piece, self._view, self._at = piece, memoryview(piece), 0
+                return True
+        return False

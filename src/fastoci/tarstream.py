@@ -1,0 +1,137 @@
+"""A layer's tar stream out of its blob: inflated in a thread of its own, a few pieces ahead of whoever takes them."""
+
+from __future__ import annotations
+
+import importlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Literal, cast
+
+from isal import igzip
+
+from fastoci.errors import FastociError
+from fastoci.parallel import StoppedError
+from fastoci.threads import start_threads
+
+__all__ = ["PIECE", "Ahead", "BrokenStreamError", "Compression", "inflate", "zstd_reader"]
+
+Compression = Literal["none", "gzip", "zstd"]
+
+PIECE = 1 << 20
+"""The most bytes that are handed on at once."""
+
+_AHEAD = 4
+_GRACE = 0.5  # seconds
+
+
+class BrokenStreamError(Exception):
+    """A stream that its decompressor refuses, whatever class that module's errors have."""
+
+
+def zstd_reader() -> Callable[[BinaryIO], BinaryIO] | None:
+    """Return what makes a reader of a zstd stream, None where this Python has no decompressor.
+
+    Python 3.14 brings one; before it, `backports.zstd` or `zstandard` do where they happen to be installed.
+    """
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            module: Any = importlib.import_module(name)
+        except ImportError:
+            continue
+        return lambda stream: module.ZstdFile(stream, "rb")
+    try:
+        zstandard: Any = importlib.import_module("zstandard")
+    except ImportError:
+        return None
+    return lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+
+
+def inflate(blob: BinaryIO, compression: Compression) -> Iterator[bytes]:
+    """Yield the tar stream in pieces of at most PIECE bytes.
+
+    Args:
+        blob: The layer's bytes, read forward; only its `read` is asked for.
+        compression: How they are compressed.
+
+    Raises:
+        BrokenStreamError: They are not.
+        FastociError: Whatever the blob raises.
+    """
+    if compression == "none":
+        while piece := blob.read(PIECE):
+            yield piece
+        return
+    reader = _reader(blob, compression)
+    while True:
+        try:
+            piece = reader.read(PIECE)
+        except (FastociError, StoppedError, MemoryError):
+            raise
+        except Exception as error:
+            # What isal and zstd raise ranges from zlib.error to EOFError and OverflowError.
+            raise BrokenStreamError((str(error) or type(error).__name__).rstrip(".")) from error
+        if not piece:
+            return
+        yield piece
+
+
+def _reader(blob: BinaryIO, compression: Compression) -> BinaryIO:
+    if compression == "gzip":
+        # A GzipFile takes any number of members, checks each one's CRC and length, and raises on a cut or a leftover.
+        return cast("BinaryIO", igzip.IGzipFile(fileobj=blob, mode="rb"))  # type: ignore[no-untyped-call]  # no types
+    make = zstd_reader()
+    if make is None:  # the caller asks first; a module does not vanish in between
+        raise BrokenStreamError("no zstd decompressor at hand")
+    return make(blob)
+
+
+class Ahead(Iterator[bytes]):
+    """Runs an iterator in a thread of its own, a few pieces ahead of whoever takes them.
+
+    Args:
+        source: Makes the iterator, in that thread.
+        name: Of the thread.
+    """
+
+    def __init__(self, source: Callable[[], Iterator[bytes]], name: str = "fastoci-inflate") -> None:
+        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
+        self._closed = threading.Event()
+        self._done = False
+        self._thread = threading.Thread(target=self._run, args=(source,), name=name, daemon=True)
+        start_threads([self._thread])
+
+    def __next__(self) -> bytes:
+        if self._done:
+            raise StopIteration
+        item = self._queue.get()
+        if isinstance(item, bytes):
+            return item
+        self._done = True
+        if item is None:
+            raise StopIteration
+        raise item
+
+    def close(self) -> None:
+        """Stop the thread and wait for it, but not for long: it may be waiting for a registry."""
+        self._closed.set()
+        deadline = time.monotonic() + _GRACE
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            # Empty the queue, or the thread stays where it puts.
+            try:
+                self._queue.get(timeout=0.01)
+            except queue.Empty:
+                self._thread.join(0.01)
+
+    def _run(self, source: Callable[[], Iterator[bytes]]) -> None:
+        # Whatever goes wrong here is raised where the pieces are taken.
+        end: BaseException | None = None
+        try:
+            for piece in source():
+                if self._closed.is_set():
+                    break
+                self._queue.put(piece)
+        except BaseException as error:
+            end = error
+        self._queue.put(end)
