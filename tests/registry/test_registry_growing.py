@@ -12,8 +12,8 @@ import pytest
 from fake_registry import FakeRegistry, Handler, Reply, answer, change, error, lose_answer, reset_at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from registrykit import described, noise
 
-from conftest import described, noise
 from fastoci.errors import BlobMismatchError, RegistryError, TreeError
 from fastoci.events import BlobDone, BlobProgress, Event, Resumed
 from fastoci.registry.chunks import Chunk
