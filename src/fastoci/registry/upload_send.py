@@ -218,6 +218,12 @@ def sync(work: UploadWork) -> Step:
         work.take_location(response)
         held = held_by(response.header("Range"))
         return _blindly(work, response) if held is None else _from(work, response, held)
+    if (
+        response.status == 404
+        and work.client.profile.patch_range == "ignored"
+        and not _LOST_CODES & {*response.codes()}
+    ):
+        return _blindly(work, response)  # ECR knows no such question, which says nothing about the session
     if response.status in {400, 404, 410, 416} or (work.recalled and response.status not in {405, 501}):
         return work.restart(work.trouble or cause_of(response))
     if response.status in {405, 501}:
