@@ -31,8 +31,8 @@ LOGIN = (USER, PASSWORD)
 
 # Bytes that a registry gets twice at most after one cut, by what it has left of the session.
 REPEATED = {"keeps": 0, "whole": 150_000, "loses": len(DATA), "dropped": len(DATA)}
-# The same for those whose words about it do not help: Quay's are refused once, ECR and Google have none.
-WORDLESS = {"quay": CHUNK, "ecr": len(DATA), "google": 2 * len(DATA)}
+# The same for those whose words about it do not help: Quay's are refused once, Google has none.
+WORDLESS = {"quay": CHUNK, "google": 2 * len(DATA)}
 
 Connect = Callable[..., RegistryClient]
 

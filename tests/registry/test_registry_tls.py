@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import socket
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import Callable
@@ -266,3 +268,37 @@ def test_cancelled_within_tls(secure: FakeRegistry, directory: Path) -> None:
     go.set()
     thread.join()
     client.close()
+
+
+@pytest.mark.parametrize("times", [2, 99])
+def test_a_handshake_that_is_reset(secure: FakeRegistry, connect: Connect, directory: Path, times: int) -> None:
+    """By a balancer that has nobody behind it: waited for, as any other reset, once the host is known."""
+    client = connect(secure, cert_dir=str(directory))
+    client.ping()
+    client.close()
+    accept, left = secure.server.get_request, times
+
+    def resets() -> tuple[socket.socket, object]:
+        nonlocal left
+        connection, address = accept()
+        if left:
+            left -= 1
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            raise ConnectionResetError
+        return connection, address
+
+    secure.server.get_request = resets  # type: ignore[method-assign]  # the handshake comes after it
+    data = noise(100_000)
+
+    def push() -> None:
+        upload_blob(client, "me/base", described(data), Bytes(data), title="x", sink=lambda event: None)
+
+    if times == 2:
+        push()
+        assert secure.blobs["me/base"][str(described(data).digest)] == data
+    else:
+        with pytest.raises(RegistryError, match="connection reset") as caught:
+            push()
+        assert caught.value.hint == "run the same command again"
+        assert left == 99 - 8

@@ -79,8 +79,11 @@ def fault_of(error: Exception) -> TransportError:
         return TransportError(Fault.RESOLVE, _words(error.__cause__))
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         cause = error.__cause__
-        refused = isinstance(cause, ConnectionRefusedError)
-        return TransportError(Fault.REFUSED) if refused else TransportError(Fault.UNREACHABLE, _words(cause))
+        if isinstance(cause, ConnectionRefusedError):
+            return TransportError(Fault.REFUSED)
+        if isinstance(cause, ConnectionError):
+            return TransportError(Fault.RESET)
+        return TransportError(Fault.UNREACHABLE, _words(cause))
     if isinstance(error, urllib3.exceptions.LocationValueError | UnicodeError):
         return TransportError(Fault.RESOLVE, "it cannot be the name of one")
     if isinstance(error, urllib3.exceptions.TimeoutError):
@@ -117,7 +120,8 @@ def _of_cause(error: BaseException) -> TransportError:
         return TransportError(Fault.RESET, "the answer broke off")
     if isinstance(error, RemoteDisconnected):
         return TransportError(Fault.RESET, "closed without an answer")
-    if isinstance(error, ConnectionError):
+    # A connection that was reset before anything was said is one that is not connected.
+    if isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno == errno.ENOTCONN):
         return TransportError(Fault.RESET)
     if isinstance(error, OSError):
         return TransportError(Fault.UNREACHABLE, _words(error))

@@ -44,6 +44,14 @@ class UploadSession:
         location: Where the next request goes; a secret. None before there is a session.
         offset: How many bytes the registry has acknowledged.
         minimum: The fewest bytes the registry takes in a chunk that is not the last.
+        reached: The furthest that `offset` has been.
+        tried: How far bytes went out at most, acknowledged or not; None is not known.
+        patches: How many PATCHes were made.
+        told: The offset that the registry has given last when it was asked.
+        refused_offsets: Of those that it gave, where it answered with 416, since the last progress.
+        stuck: How often bytes were sent again because it held none of them.
+        crumbs: How often in a row it took next to nothing of a chunk.
+        blind: Whether bytes were sent on after a fault without knowing the offset.
     """
 
     mode: Mode
@@ -51,6 +59,15 @@ class UploadSession:
     location: Url | None = field(default=None, repr=False)
     offset: int = 0
     minimum: int = 1
+    # What its answers have taught about this session, and is forgotten with it.
+    reached: int = 0
+    tried: int | None = 0
+    patches: int = 0
+    told: int | None = None
+    refused_offsets: set[int] = field(default_factory=set)
+    stuck: int = 0
+    crumbs: int = 0
+    blind: bool = False
 
     def limit_chunk(self, minimum: int | None, maximum: int | None) -> None:
         """Heed what a registry says about the sizes of chunks, within reason.

@@ -89,7 +89,7 @@ def _standing(work: UploadWork, response: Response) -> Step:
             + (f"; Docker-Content-Digest says {said[:80]!r}" if said else ""),
         )
     work.overcome()
-    if work.may_choose and (work.patches > 1 or work.session.mode is not Mode.CHUNKED):
+    if work.may_choose and (work.session.patches > 1 or work.session.mode is not Mode.CHUNKED):
         work.client.profile.learn_mode(work.session.mode)
     return Step.DONE
 

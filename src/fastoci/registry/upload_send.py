@@ -56,7 +56,7 @@ def send(work: UploadWork) -> Step:
     if session.mode is Mode.CHUNKED or offset > 0:
         headers["Content-Range"] = f"{offset}-{end - 1}"
     work.promise(end)
-    work.patches += 1
+    session.patches += 1
     try:
         response = work.ask("PATCH", location, headers=headers, body=work.body(end), read_timeout=timeout)
     except StandsError:
@@ -75,21 +75,22 @@ def _needless(work: UploadWork) -> Step:
 
 def _accepted(work: UploadWork, response: Response, end: int) -> Step:
     work.take_location(response)
-    offset = work.session.offset
+    session = work.session
     held = held_by(response.header("Range"))
     if held is not None and held.size == end:
-        work.crumbs = 0
+        session.crumbs = 0
         return _go_on(work, end)
-    if held is not None and not held.ambiguous and offset < held.size < end:
+    if held is not None and not held.ambiguous and session.offset < held.size < end:
         return _partly(work, response, held.size, end)
     return _doubtful(work, end)
 
 
 def _partly(work: UploadWork, response: Response, offset: int, end: int) -> Step:
     """Go on behind what was taken of a chunk, unless that is next to nothing time after time."""
-    taken, offered = offset - work.session.offset, end - work.session.offset
-    work.crumbs = work.crumbs + 1 if taken < CRUMB * offered else 0
-    if work.crumbs > CRUMBS:
+    session = work.session
+    taken, offered = offset - session.offset, end - session.offset
+    session.crumbs = session.crumbs + 1 if taken < CRUMB * offered else 0
+    if session.crumbs > CRUMBS:
         return work.restart(f"{cause_of(response)}: of each chunk it takes a few bytes")
     return _go_on(work, offset)
 
@@ -99,10 +100,10 @@ def _doubtful(work: UploadWork, end: int) -> Step:
 
     One that is known to say nothing true here (ECR) is not asked again: the bytes are counted, and the digest decides.
     """
-    location = work.session.location
-    if work.client.profile.patch_range == "ignored" or location is None:
+    session = work.session
+    if work.client.profile.patch_range == "ignored" or session.location is None:
         return _go_on(work, end)
-    response = work.ask("GET", location)
+    response = work.ask("GET", session.location)
     if response is None:
         return Step.SYNC
     response.close()
@@ -113,15 +114,15 @@ def _doubtful(work: UploadWork, end: int) -> Step:
     if response.status not in {200, 202, 204} or held is None:
         return work.ask_again(response)
     work.take_location(response)
-    offset = work.session.offset
+    offset = session.offset
     if held.size in {end, end + 1}:  # one too high: Quay
         work.client.profile.ignore_patch_range()
         return _go_on(work, end)
     if offset < held.size < end and not held.ambiguous:
         return _partly(work, response, held.size, end)
     if held.size == offset or (held.ambiguous and offset <= 1):
-        work.stuck += 1
-        if work.stuck <= STUCK:
+        session.stuck += 1
+        if session.stuck <= STUCK:
             return Step.SEND
         return work.restart(f"{cause_of(response)}: it does not hold what it took")
     return work.ask_again(response)
@@ -151,17 +152,19 @@ def _too_large(work: UploadWork, response: Response, end: int) -> Step:
 def _wrong_range(work: UploadWork, response: Response, end: int) -> Step:
     if "too large" in response.text():  # GHCR, over 4 MiB
         return _too_large(work, response, end)
-    if work.told == work.session.offset:
-        work.refused_offsets.add(work.told)
+    session = work.session
+    if session.told == session.offset:
+        session.refused_offsets.add(session.told)
     return work.ask_again(response)
 
 
 def _no_chunks(work: UploadWork, response: Response, end: int) -> Step:
     """Send all at once to a registry that takes one PATCH (Google), or none."""
     del end
-    if work.patches > 1 and work.session.mode is Mode.STREAMED:
+    session = work.session
+    if session.patches > 1 and session.mode is Mode.STREAMED:
         return work.restart(cause_of(response))  # it was to go on after a fault
-    return work.switch(Mode.STREAMED if work.patches > 1 else Mode.MONOLITHIC, response)
+    return work.switch(Mode.STREAMED if session.patches > 1 else Mode.MONOLITHIC, response)
 
 
 def _lost(work: UploadWork, response: Response, end: int) -> Step:
@@ -218,6 +221,12 @@ def sync(work: UploadWork) -> Step:
         work.take_location(response)
         held = held_by(response.header("Range"))
         return _blindly(work, response) if held is None else _from(work, response, held)
+    if (
+        response.status == 404
+        and work.client.profile.patch_range == "ignored"
+        and not _LOST_CODES & {*response.codes()}
+    ):
+        return _blindly(work, response)  # ECR knows no such question, which says nothing about the session
     if response.status in {400, 404, 410, 416} or (work.recalled and response.status not in {405, 501}):
         return work.restart(work.trouble or cause_of(response))
     if response.status in {405, 501}:
@@ -227,25 +236,26 @@ def sync(work: UploadWork) -> Step:
 
 def _from(work: UploadWork, response: Response, held: Held) -> Step:
     """Go on from what is held, or from what may have been meant where a 416 has refused that."""
+    session = work.session
     # What an earlier run has sent, this one may still have to make.
-    most = held.size if work.tried is None else min(held.size, work.tried)
+    most = held.size if session.tried is None else min(held.size, session.tried)
     size = min(most, work.wait(most))
     meant = [0, 1] if held.ambiguous else [held.size, held.size - 1]
     # One too high (Quay) cannot be told from right, but for the last byte and by a refusal.
-    offsets = [offset for offset in meant if 0 <= offset <= size and offset not in work.refused_offsets]
+    offsets = [offset for offset in meant if 0 <= offset <= size and offset not in session.refused_offsets]
     if not offsets or held.size > size + 1:
         reason = work.trouble or cause_of(response)
         return work.restart(f"{reason}; it says that it holds {held.size:,} bytes, and does not go on there")
-    work.told = offsets[0]
-    work.acknowledge(work.told)
+    session.told = offsets[0]
+    work.acknowledge(offsets[0])
     work.overcome()
     return Step.SEND
 
 
 def _blindly(work: UploadWork, response: Response) -> Step:
     """Go on once from what was acknowledged last, where the registry does not say how far it is."""
-    if work.blind:
+    if work.session.blind:
         return work.restart(f"{cause_of(response)}: it does not say how far it came")
-    work.blind = True
+    work.session.blind = True
     work.overcome()
     return Step.SEND

@@ -81,19 +81,9 @@ class UploadWork:
         self.patience = Patience(client.pacer, client.options.retry)
         self.restarts = 0
         self.best = 0  # how far any session before this one came
+        self.under_way = 0  # the end of the furthest chunk that was begun, in any session
         self.trouble: str | None = None  # the last fault, until it is overcome
         self.trouble_cause: str | None = None
-
-        # What the answers have taught about this session, and must be forgotten with it.
-        self.reached = 0
-        self.under_way = 0  # the end of the furthest chunk that was begun, in any session
-        self.patches = 0
-        self.tried: int | None = 0  # how far bytes of this session went out at most; None is not known
-        self.told: int | None = None  # the offset that SYNC has given last
-        self.refused_offsets: set[int] = set()  # of those that SYNC gave, where a 416 came, since the last progress
-        self.stuck = 0  # how often bytes were sent again because the registry held none of them
-        self.crumbs = 0  # how often in a row next to nothing was taken of a chunk
-        self.blind = False  # whether bytes were sent on after a fault without knowing the offset
 
         self.digest_refused = (
             False  # for good: a registry that refused the digest may still serve the blob (Artifactory)
@@ -252,12 +242,12 @@ class UploadWork:
         if self.growing is not None:
             self.growing.passed(offset)
         self.note()
-        if offset > self.reached:
-            self.reached = offset
+        if offset > self.session.reached:
+            self.session.reached = offset
             self.patience.progress()
-            self.refused_offsets.clear()
-            self.stuck = 0
-            self.blind = False
+            self.session.refused_offsets.clear()
+            self.session.stuck = 0
+            self.session.blind = False
 
     def note(self) -> None:
         """Have the journal say how far the session is."""
@@ -288,7 +278,7 @@ class UploadWork:
         if self.growing is not None:
             self.growing.passed(memory.offset)
         self.recalled = True
-        self.tried = memory.offset + memory.chunk if memory.mode is Mode.CHUNKED else None
+        self.session.tried = memory.offset + memory.chunk if memory.mode is Mode.CHUNKED else None
 
     def overcome(self) -> None:
         """Say that a fault is over and the upload goes on."""
@@ -320,13 +310,12 @@ class UploadWork:
             self.recalled = False
             self.journal.forget()
             self.session = self._new_session(self._first_mode())
-            self.tried = 0
             self.trouble = None
             self.patience.progress()
             self.sink(Retry(self.title, f"the upload of an earlier run is lost: {reason}", 0.0, 0))
             return Step.OPEN
-        if self.reached > self.best:
-            self.best = self.reached
+        if self.session.reached > self.best:
+            self.best = self.session.reached
             self.restarts = 0
         self.restarts += 1
         if self.restarts > RESTARTS:
@@ -337,10 +326,7 @@ class UploadWork:
         chunk, minimum = self.session.chunk, self.session.minimum
         self.session = self._new_session(mode)
         self.session.limit_chunk(minimum, chunk)
-        self.reached = self.patches = self.tried = self.stuck = self.crumbs = 0
-        self.refused_offsets = set()
-        self.told = self.said_at = None
-        self.blind = False
+        self.said_at = None
         self.trouble = None
         wait = self.client.pacer.backoff(self.restarts)
         self.sink(Retry(self.title, reason, wait, 0))
@@ -404,8 +390,8 @@ class UploadWork:
         end = offset + size
         self.repeated += min(size, max(0, self.furthest_sent - offset))
         self.furthest_sent = max(self.furthest_sent, end)
-        if self.tried is not None:
-            self.tried = max(self.tried, end)
+        if self.session.tried is not None:
+            self.session.tried = max(self.session.tried, end)
         if self._throttle.due():
             self.sink(BlobProgress(self.key, self.title, offset, self.total))
         self.between()
