@@ -22,7 +22,7 @@ PUBLIC = {
     # what they take and give
     "Collected", "CopiedImage", "Difference", "Listed",
     "BuildResult", "ConfigOptions", "Finding", "ImageSource", "Inspection", "LayerOptions", "LoadedImage", "Login",
-    "Output", "PushedImage", "RegistryOptions", "TreePolicy", "TreeSource", "Validation",
+    "Output", "PushedImage", "RegistryOptions", "Removals", "TreePolicy", "TreeSource", "Validation",
     # values of the specification
     "Descriptor", "Digest", "ImageName", "Platform", "Reference",
     # progress and errors

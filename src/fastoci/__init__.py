@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from fastoci.rebase import rebase as rebase_image
     from fastoci.reconfigure import set_config
     from fastoci.registry.options import RegistryOptions
+    from fastoci.removals import Removals
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
@@ -99,6 +100,7 @@ _HOMES = {
     "PushedImage": "fastoci.push",
     "Reference": "fastoci.spec.reference",
     "RegistryOptions": "fastoci.registry.options",
+    "Removals": "fastoci.removals",
     "Sink": "fastoci.events",
     "TreePolicy": "fastoci.tree.policy",
     "TreeSource": "fastoci.tree.source",
@@ -159,6 +161,7 @@ __all__ = [
     "RegistryError",
     "RegistryOptions",
     "RegistryResponseError",
+    "Removals",
     "Sink",
     "StoreError",
     "TreeChangedError",
