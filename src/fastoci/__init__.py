@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from fastoci.reconfigure import set_config
     from fastoci.registry.options import RegistryOptions
     from fastoci.removals import Removals
+    from fastoci.report import Report, make_report
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
@@ -101,6 +102,7 @@ _HOMES = {
     "Reference": "fastoci.spec.reference",
     "RegistryOptions": "fastoci.registry.options",
     "Removals": "fastoci.removals",
+    "Report": "fastoci.report",
     "Sink": "fastoci.events",
     "TreePolicy": "fastoci.tree.policy",
     "TreeSource": "fastoci.tree.source",
@@ -114,6 +116,7 @@ _HOMES = {
     "list_images": "fastoci.listing",
     "list_referrers": "fastoci.listing",
     "load_image": "fastoci.load:load",
+    "make_report": "fastoci.report",
     "log_in": "fastoci.login:login",
     "log_out": "fastoci.login:logout",
     "open_image": "fastoci.image",
@@ -162,6 +165,7 @@ __all__ = [
     "RegistryOptions",
     "RegistryResponseError",
     "Removals",
+    "Report",
     "Sink",
     "StoreError",
     "TreeChangedError",
@@ -185,6 +189,7 @@ __all__ = [
     "load_image",
     "log_in",
     "log_out",
+    "make_report",
     "open_image",
     "pack_layer",
     "pull_image",
