@@ -309,7 +309,7 @@ class UploadWork:
             # Nothing of this run has failed: it begins as if there had been none before.
             self.recalled = False
             self.journal.forget()
-            self.session = self._new_session(self._first_mode())
+            self.session = self._new_session(self.client.profile.first_mode(self.client.options.upload))
             self.trouble = None
             self.patience.progress()
             self.sink(Retry(self.title, f"the upload of an earlier run is lost: {reason}", 0.0, 0))
