@@ -23,8 +23,7 @@ PUBLIC = {
     # what they take and give
     "Collected", "CopiedImage", "Difference", "Listed",
     "BuildResult", "ConfigOptions", "Finding", "ImageSource", "Inspection", "LayerOptions", "LoadedImage", "Login",
-    "Limits", "Output", "Owners", "PushedImage", "RegistryOptions", "TreePolicy", "TreeSource",
-    "Unpacked", "Validation",
+    "Limits", "Output", "Owners", "PushedImage", "RegistryOptions", "TreePolicy", "TreeSource", "Unpacked", "Validation", "Removals",
     # values of the specification
     "Descriptor", "Digest", "ImageName", "Platform", "Reference",
     # progress and errors

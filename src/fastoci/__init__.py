@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from fastoci.rebase import rebase as rebase_image
     from fastoci.reconfigure import set_config
     from fastoci.registry.options import RegistryOptions
+    from fastoci.removals import Removals
     from fastoci.rootfs.limits import Limits
     from fastoci.rootfs.owners import Owners
     from fastoci.spec.descriptor import Descriptor
@@ -105,6 +106,7 @@ _HOMES = {
     "PushedImage": "fastoci.push",
     "Reference": "fastoci.spec.reference",
     "RegistryOptions": "fastoci.registry.options",
+    "Removals": "fastoci.removals",
     "Sink": "fastoci.events",
     "TreePolicy": "fastoci.tree.policy",
     "TreeSource": "fastoci.tree.source",
@@ -169,6 +171,7 @@ __all__ = [
     "RegistryError",
     "RegistryOptions",
     "RegistryResponseError",
+    "Removals",
     "Sink",
     "StoreError",
     "TreeChangedError",

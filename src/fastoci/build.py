@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fastoci.base import BaseImage
     from fastoci.onepass import LayerUploads, Sent
     from fastoci.packedlayer import FinishedLayer
+    from fastoci.removals import Removals
 
 __all__ = ["BuildResult", "ConfigOptions", "build"]
 
@@ -57,7 +58,7 @@ class BuildResult:
     Attributes:
         manifest: Descriptor of its manifest.
         config: Descriptor of its config, whose digest is docker's image ID.
-        layers: What became of each source.
+        layers: What became of each source, after the layer of what was taken away if there is one.
         references: The names it was given, whole (`docker.io/library/base:1`).
         names: One for each destination, in order, in a form that fastoci reads; none for stdout.
         timings: Seconds by stage.
@@ -90,6 +91,7 @@ def build(
     source_date_epoch: int | None = None,
     base: str | ImageName | None = None,
     packed: Sequence[str] = (),
+    removals: Removals | None = None,
     by_digest: bool = False,
     mount_from: str | None = None,
     stdin: BinaryIO | None = None,
@@ -111,6 +113,7 @@ def build(
         source_date_epoch: Seconds since 1970: the time of creation, and the limit of modification times. None: neither.
         base: The image beneath, of any transport; None starts from nothing.
         packed: Documents of layers that `pack_layer` made, to stand between the base and the sources, lowest first.
+        removals: What of all these the image has not, in a layer of its own beneath those of the sources.
         by_digest: Whether what is pushed gets no tag.
         mount_from: A repository at the registry that may have some of the blobs.
         stdin: Where `-` is read from; None is this process's stdin.
@@ -128,13 +131,15 @@ def build(
         RegistryError: A registry could not be reached, or did not take the image.
         EngineError: No engine was found, or it did not take the image.
     """
-    plan = BuildPlan.make(sources, tags, outputs, push=push, load=load, packed=packed)
+    plan = BuildPlan.make(sources, tags, outputs, push=push, load=load, has_layers=bool(packed or removals))
+    if removals and base is None and not packed:
+        raise UsageError("nothing to take away from", cause="there is no layer below", hint="--from IMAGE")
     policy = policy or TreePolicy()
     if source_date_epoch is not None:
         policy = replace(policy, mtime_limit=source_date_epoch)
     plan.check(policy)
     upload = _Upload(registry or RegistryOptions(), by_digest, mount_from)
-    work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), upload, sink)
+    work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), upload, removals, sink)
     return work.run(source_date_epoch, base, packed, stdin, stdout)
 
 
@@ -157,6 +162,7 @@ class _Build:
         policy: TreePolicy,
         layer: LayerOptions,
         upload: _Upload,
+        removals: Removals | None,
         sink: Sink,
     ) -> None:
         self._plan = plan
@@ -164,6 +170,7 @@ class _Build:
         self._policy = policy
         self._layer = layer
         self._upload = upload
+        self._removals = removals
         self._sink = sink
         self._timings: dict[str, float] = {}
         self._base: BaseImage | None = None
@@ -279,15 +286,28 @@ class _Build:
         # The layers below, the base's first: a destination's ancestors are as these have them.
         below = list(self._base.packed) if self._base is not None else []
         below += [layer.packed for layer in self._finished]
+        if self._removals:
+            with self._removals.archive([layer.directories for layer in below], self._policy.mtime_limit) as source:
+                below.append(self._pack_one(source, target, stdin, uploads, below))
+            yield below[-1]
         for source in self._plan.sources:
-            if uploads is None:
-                packed = self._pack_to_disk(source, target, stdin, below)
-            else:
-                packed = self._pack_and_send(source, target, stdin, uploads, below)
+            packed = self._pack_one(source, target, stdin, uploads, below)
             if is_tree(source):
                 self._warn_of_owner(source, packed)
             below.append(packed)
             yield packed
+
+    def _pack_one(
+        self,
+        source: TreeSource,
+        target: Target,
+        stdin: BinaryIO | None,
+        uploads: LayerUploads | None,
+        below: Sequence[PackedLayer],
+    ) -> PackedLayer:
+        if uploads is None:
+            return self._pack_to_disk(source, target, stdin, below)
+        return self._pack_and_send(source, target, stdin, uploads, below)
 
     def _pack_to_disk(
         self, source: TreeSource, target: Target, stdin: BinaryIO | None, below: Sequence[PackedLayer]
@@ -338,7 +358,9 @@ class _Build:
         """Return the image's documents and the descriptor of its config."""
         base = self._base
         finished = self._finished
-        sources = [*(layer.source for layer in finished), *self._plan.sources]
+        removals = [self._removals] if self._removals else []
+        sources: list[TreeSource | Removals] = [layer.source for layer in finished]
+        sources += [*removals, *self._plan.sources]
         layers = [*(layer.packed for layer in finished), *layers]
         config = make_config(self._config, sources, layers, epoch, None if base is None else base.config)
         config_data = config.to_bytes()

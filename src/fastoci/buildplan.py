@@ -38,7 +38,7 @@ class BuildPlan:
         *,
         push: bool,
         load: bool | str,
-        packed: Sequence[str] = (),
+        has_layers: bool = False,
     ) -> BuildPlan:
         """Return the plan that these arguments of `build` make.
 
@@ -46,7 +46,7 @@ class BuildPlan:
             UsageError: One of them cannot be read.
         """
         trees = [TreeSource.parse(source) if isinstance(source, str) else source for source in sources]
-        if not trees and not packed:
+        if not trees and not has_layers:
             raise UsageError("nothing to build from", hint="name a directory or a tar archive")
         wanted = [Output.parse(output) if isinstance(output, str) else output for output in outputs]
         if push:

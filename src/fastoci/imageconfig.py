@@ -15,6 +15,7 @@ from fastoci.spec.platform import Platform
 
 if TYPE_CHECKING:
     from fastoci.layer.pack import PackedLayer
+    from fastoci.removals import Removals
     from fastoci.spec.digest import Digest
     from fastoci.tree.source import TreeSource
 
@@ -107,7 +108,7 @@ def _is_signal(text: str) -> bool:
 
 def make_config(
     options: ConfigOptions,
-    sources: Sequence[TreeSource],
+    sources: Sequence[TreeSource | Removals],
     layers: Sequence[PackedLayer],
     source_date_epoch: int | None,
     base: ImageConfig | None = None,
@@ -124,9 +125,7 @@ def make_config(
         base: The config of the image beneath, as `inherited` has it; None starts from nothing.
     """
     created = format_time(_created(options, layers, source_date_epoch))
-    history = tuple(
-        History(created=created, created_by=f"COPY . {source.dest} # fastoci", comment="fastoci") for source in sources
-    )
+    history = tuple(History(created=created, created_by=source.step, comment="fastoci") for source in sources)
     return override(
         base or ImageConfig(Platform.host()),
         options,

@@ -16,6 +16,7 @@ from fastoci.events import Warned
 
 if TYPE_CHECKING:
     from fastoci.layer.options import LayerOptions
+    from fastoci.removals import Removals
     from fastoci.tree.policy import TreePolicy
 
 __all__ = ["run"]
@@ -138,6 +139,10 @@ def run(
         _Many,
         typer.Option(metavar="FILE.json", help="A layer that `layer pack` made, to stand between base and sources."),
     ] = None,
+    delete: Annotated[_Many, typer.Option(metavar="PATH", help="Take away what the layers below have there.")] = None,
+    opaque: Annotated[
+        _Many, typer.Option(metavar="DIR", help="Take away all that the layers below have in a directory.")
+    ] = None,
     destination: DestinationFlags,
     config: ConfigFlags,
     tree: TreeFlags,
@@ -161,6 +166,7 @@ def run(
         level = f":{making.level}" if making.compression == "gzip" else ""
         platform = options.platform or Platform.host()
         console.headline(f"{platform} {making.compression}{level} threads={making.threads or available_cpus()}")
+        removals = _removals(delete or [], opaque or [])
         files.prepare()
         result = build(
             sources or (),
@@ -175,6 +181,7 @@ def run(
             source_date_epoch=epoch,
             base=None if base == "scratch" else base,
             packed=layer or (),
+            removals=removals,
             by_digest=destination.by_digest,
             mount_from=destination.mount_from,
             sink=console.sink,
@@ -182,3 +189,11 @@ def run(
         files.write(result)
     if not on_stdout:
         console.result(result.names, report.document(result) if output.json else None)
+
+
+def _removals(delete: list[str], opaque: list[str]) -> "Removals | None":
+    if not (delete or opaque):
+        return None
+    from fastoci.removals import Removals
+
+    return Removals.parse(delete, opaque)
