@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from fastoci.reconfigure import set_config
     from fastoci.registry.options import RegistryOptions
     from fastoci.removals import Removals
+    from fastoci.report import Report, make_report
     from fastoci.rootfs.limits import Limits
     from fastoci.rootfs.owners import Owners
     from fastoci.spec.descriptor import Descriptor
@@ -107,6 +108,7 @@ _HOMES = {
     "Reference": "fastoci.spec.reference",
     "RegistryOptions": "fastoci.registry.options",
     "Removals": "fastoci.removals",
+    "Report": "fastoci.report",
     "Sink": "fastoci.events",
     "TreePolicy": "fastoci.tree.policy",
     "TreeSource": "fastoci.tree.source",
@@ -121,6 +123,7 @@ _HOMES = {
     "list_images": "fastoci.listing",
     "list_referrers": "fastoci.listing",
     "load_image": "fastoci.load:load",
+    "make_report": "fastoci.report",
     "log_in": "fastoci.login:login",
     "log_out": "fastoci.login:logout",
     "open_image": "fastoci.image",
@@ -172,6 +175,7 @@ __all__ = [
     "RegistryOptions",
     "RegistryResponseError",
     "Removals",
+    "Report",
     "Sink",
     "StoreError",
     "TreeChangedError",
@@ -196,6 +200,7 @@ __all__ = [
     "load_image",
     "log_in",
     "log_out",
+    "make_report",
     "open_image",
     "pack_layer",
     "pull_image",

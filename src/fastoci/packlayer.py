@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fastoci.buildplan import BuildPlan, is_tree
 from fastoci.errors import UsageError
@@ -16,13 +15,11 @@ from fastoci.layer.pack import PackedLayer, PlannedLayer, plan_tree
 from fastoci.output import check_outside, default_output
 from fastoci.packedlayer import document_text, layer_document
 from fastoci.registry.options import RegistryOptions
-from fastoci.store.atomic import TempFile
-from fastoci.store.faults import explained
+from fastoci.store.wholefile import WholeFile
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import STDIN, TreeSource
 
 if TYPE_CHECKING:
-    from fastoci.spec.digest import Digest
     from fastoci.spec.reference import Reference
 
 __all__ = ["pack_layer"]
@@ -111,11 +108,11 @@ def _write(
         name.encode()
     except UnicodeEncodeError:
         raise UsageError(f"{path!r} is not UTF-8, and the layer's document can hold nothing else") from None
-    with _File(path) as blob:
+    with WholeFile(path) as blob:
         with plan as planned:
             packed = planned.pack(blob)
         document = layer_document(packed, tree.dest, name)
-        with _File(f"{path}.json") as file:
+        with WholeFile(f"{path}.json") as file:
             file.write(document_text(document).encode() + b"\n")
             blob.appear()
             file.appear()
@@ -130,35 +127,3 @@ def _path(tree: TreeSource, output: str | None, options: LayerOptions) -> str:
     default = default_output([tree]).path or ""
     name = os.path.basename(default).removesuffix(".oci") + _SUFFIXES[options.compression]
     return os.path.join(output, name) if output else name
-
-
-class _File:
-    """A file that appears when it is whole; a `BlobSink`. Left without `appear`, it leaves nothing.
-
-    Raises:
-        StoreError: It cannot be made.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._what = f"cannot write {path}"
-        directory, self._name = os.path.split(path)
-        with explained(self._what, path):
-            self._file = TempFile(Path(directory or "."))
-
-    def write(self, data: bytes | memoryview) -> None:
-        with explained(self._what, self._path):
-            self._file.write(data)
-
-    def commit(self, digest: Digest) -> None:
-        """Nothing to do: it appears together with its document."""
-
-    def appear(self) -> None:
-        with explained(self._what, self._path):
-            self._file.link(self._name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

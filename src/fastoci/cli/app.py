@@ -29,6 +29,7 @@ COMMANDS = {
     "layer pack": "Make one layer of a directory tree or a tar file, for a build elsewhere.",
     "index create": "Join images that stand already, each for its platform, into an index.",
     "config set": "Give an image that stands already another config.",
+    "report": "Write a page of HTML about an image: what is in its layers, and how large.",
     "diff": "Show what differs between two images: config, layers and files.",
     "rebase": "Put the layers of an image on another base, without building it again.",
     "gc": "Remove from a layout what none of its images needs.",
@@ -43,8 +44,8 @@ COMMANDS = {
     "logout": "Remove the stored credentials of a registry.",
 }
 
-# Two commands of one file.
-_MODULES = {"logout": "login"}
+# Two commands of one file, and one whose name is that of another file.
+_MODULES = {"logout": "login", "report": "report_image"}
 _FUNCTIONS = {"logout": "run_logout"}
 
 INTERRUPTED = 130
@@ -169,7 +170,8 @@ def _help(commands: Mapping[str, str] = COMMANDS) -> str:
         "Commands:",
         *(f"  {name:<{width}}{summary}" for name, summary in commands.items()),
         "",
-        "`fastoci COMMAND --help` tells the options of a command.",
+        "`fastoci COMMAND --help` tells the options of a command. What the command line leaves out may",
+        "stand in variables, as FASTOCI_THREADS, in ./fastoci.toml, and in ~/.config/fastoci/config.toml.",
         "",
     ]
     return "\n".join(lines)
