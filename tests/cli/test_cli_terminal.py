@@ -122,3 +122,15 @@ def test_no_thread_is_left():
     before = threading.active_count()
     live(events.LayerProgress("rootfs", 0, 1, 0))
     assert threading.active_count() == before
+
+
+def test_colours_and_none(monkeypatch, capsys):
+    """https://no-color.org: set to anything but nothing it means none."""
+    for value, coloured in ((None, True), ("", True), ("1", False)):
+        monkeypatch.setenv("COLORTERM", "truecolor")
+        monkeypatch.delenv("NO_COLOR", raising=False) if value is None else monkeypatch.setenv("NO_COLOR", value)
+        progress = TerminalProgress(verbose=False)
+        progress.start()
+        progress.event(events.Warned("careful"))
+        progress.stop()
+        assert ("\x1b[33m" in capsys.readouterr().err) is coloured
