@@ -245,3 +245,24 @@ def test_the_command_line(work, fastoci):
     assert (code, err.splitlines()[-1]) == (2, "hint:  name one: -o oci:DIR")
     code, _, err = fastoci("build", "-q")
     assert (code, err) == (2, "error: nothing to build from\nhint:  name a directory or a tar archive\n")
+
+
+class OpenedError(Exception):
+    """A registry would have been opened now."""
+
+
+def test_a_document_is_given_no_password(work, monkeypatch):
+    """The command line's is for whom the command line names; a document may come from anywhere."""
+    document = {**pack_layer("app"), "fastoci.blob": "docker://127.0.0.1:1/parts"}
+    (work / "app.json").write_text(json.dumps(document))
+    seen = []
+
+    def open_image(name, options, sink):
+        seen.append((str(name).partition("@")[0], options.credentials))
+        raise OpenedError
+
+    monkeypatch.setattr("fastoci.packedlayer.open_image", open_image)
+    options = RegistryOptions(credentials=("me", "word"))
+    with pytest.raises(OpenedError):
+        build([], packed=["app.json"], outputs=["oci:x"], registry=options)
+    assert seen == [("docker://127.0.0.1:1/parts", None)]

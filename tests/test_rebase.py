@@ -14,6 +14,7 @@ from fastoci.build import build
 from fastoci.errors import ImageNotFoundError, InvalidImageError, UsageError
 from fastoci.imageconfig import ConfigOptions
 from fastoci.rebase import rebase, rebased
+from fastoci.registry.options import RegistryOptions
 from fastoci.spec.config import History, ImageConfig
 from fastoci.spec.digest import Digest
 from fastoci.spec.platform import Platform
@@ -221,3 +222,32 @@ def test_there_and_back(tmp_path, tree):
         for other in range(3):
             moved = rebase(f"oci:{kit}:app{one}", f"oci:{kit}:{other}", old_base=f"oci:{kit}:{one}", tag="moved")
             assert moved.digest == built[other].digest
+
+
+class OpenedError(Exception):
+    """A registry would have been opened now."""
+
+
+@pytest.mark.parametrize(
+    ("bases", "credentials"),
+    [
+        ({}, None),
+        ({"new_base": "127.0.0.1:2/os"}, None),
+        ({"old_base": "127.0.0.1:1/os"}, ("me", "word")),
+    ],
+)
+def test_an_annotation_is_given_no_password(kit, tree, monkeypatch, bases, credentials):
+    """The command line's is for whom the command line names."""
+    annotations = {"org.opencontainers.image.base.name": "127.0.0.1:1/os"}
+    annotations["org.opencontainers.image.base.digest"] = f"sha256:{'0' * 64}"
+    build([tree], config=ConfigOptions(annotations=annotations), outputs=[f"oci:{kit}:app"])
+    seen = []
+
+    def open_base(name, platform, options, sink, stack):
+        seen.append((str(name).partition("@")[0], options.credentials))
+        raise OpenedError
+
+    monkeypatch.setattr("fastoci.rebase.open_base", open_base)
+    with pytest.raises(OpenedError):
+        rebase(f"oci:{kit}:app", options=RegistryOptions(credentials=("me", "word")), **bases)
+    assert [(name.removeprefix("docker://"), word) for name, word in seen] == [("127.0.0.1:1/os", credentials)]

@@ -20,7 +20,7 @@ from fastoci.buildplan import BuildPlan, is_tree
 from fastoci.composed import ComposedImage
 from fastoci.errors import StoreError, UsageError
 from fastoci.events import Sink, Warned, discard
-from fastoci.image import ImageSource, StoredImage
+from fastoci.image import ImageSource, StoredImage, named_hosts
 from fastoci.imageconfig import ConfigOptions, make_config
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
@@ -190,7 +190,7 @@ class _Build:
                 self._find_engines()
                 if base is not None:
                     self._base = self._open_base(base, stack)
-                self._finished = self._open_finished(packed, stack)
+                self._finished = self._open_finished(packed, base, stack)
             targets = self._open_targets(stack, stdout)
             primary = targets[0][1]
             with self._timed("pack"):
@@ -237,12 +237,14 @@ class _Build:
         hosts = {reference.host for reference in self._plan.pushes}
         return open_base(image, self._config.platform, self._upload.options, self._sink, stack, login_hosts=hosts)
 
-    def _open_finished(self, paths: Sequence[str], stack: ExitStack) -> list[FinishedLayer]:
+    def _open_finished(
+        self, paths: Sequence[str], base: str | ImageName | None, stack: ExitStack
+    ) -> list[FinishedLayer]:
         if not paths:
             return []
         from fastoci.packedlayer import open_layer
 
-        hosts = {reference.host for reference in self._plan.pushes}
+        hosts = named_hosts(base) | {reference.host for reference in self._plan.pushes}
         return [open_layer(path, self._upload.options, self._sink, stack, login_hosts=hosts) for path in paths]
 
     def _find_engines(self) -> None:

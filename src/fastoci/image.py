@@ -38,6 +38,7 @@ __all__ = [
     "RegistryImage",
     "StoredImage",
     "locate_image",
+    "named_hosts",
     "open_image",
     "options_for",
     "read_document",
@@ -357,6 +358,15 @@ def options_for(image: str | ImageName, options: RegistryOptions, hosts: Collect
     if located.transport == "docker" and hosts and Reference.parse(located.target).host not in hosts:
         return replace(options, credentials=None)
     return options
+
+
+def named_hosts(*names: str | ImageName | None) -> set[str]:
+    """Return the registries among names that the user wrote, for `options_for`; never empty, and so never any host.
+
+    What a document says of other registries was not written by whoever gave the password.
+    """
+    located = [locate_image(name) for name in names if name is not None]
+    return {"", *(Reference.parse(image.target).host for image in located if image.transport == "docker")}
 
 
 def read_document(source: ImageSource, descriptor: Descriptor) -> Manifest | Index:

@@ -16,7 +16,7 @@ from fastoci.composed import ComposedImage
 from fastoci.copy import CopiedImage, put
 from fastoci.errors import InvalidImageError, UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import ImageSource, open_image, options_for, read_document
+from fastoci.image import ImageSource, named_hosts, open_image, options_for, read_document
 from fastoci.reconfigure import place_of
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
@@ -74,8 +74,10 @@ def rebase(
         wanted = _named_base(source, annotations) if new_base is None else new_base
         beneath = _noted_base(source, annotations) if old_base is None else old_base
 
+        hosts = named_hosts(image, new_base, old_base)
+
         def base(name: str | ImageName) -> BaseImage:
-            reached = options_for(name, options, _host(source))
+            reached = options_for(name, options, hosts)
             return open_base(name, config.platform, reached, sink, stack)
 
         old, new = base(beneath), base(wanted)
@@ -177,12 +179,6 @@ def _noted_base(source: ImageSource, annotations: Mapping[str, str]) -> ImageNam
         )
     reference = Reference.parse(annotations[BASE_NAME])
     return ImageName("docker", reference.name, None, Digest.parse(annotations[BASE_DIGEST]))
-
-
-def _host(source: ImageSource) -> list[str]:
-    """Return the host that credentials of the command line are meant for, none where the image is on disk."""
-    origin = source.origin(source.resolve().digest)
-    return [] if origin is None else [origin.host]
 
 
 def _check(source: ImageSource, config: ImageConfig, old: BaseImage, new: BaseImage) -> None:
