@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from fastoci.cli.console import printable
-from fastoci.cli.units import format_size
+from fastoci.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
