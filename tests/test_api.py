@@ -17,15 +17,14 @@ import fastoci
 PUBLIC = {
     # functions
     "build_image", "inspect_image", "load_image", "log_in", "log_out", "open_image", "push_image", "unpack_image",
-    "validate_image",
-    "collect_garbage", "copy_image", "create_index", "diff_images", "list_images", "list_referrers", "make_report",
-    "pack_layer", "pull_image", "read_config", "read_digest", "read_manifest", "rebase_image", "set_config",
-    "tag_image",
+    "validate_image", "collect_garbage", "copy_image", "create_index", "diff_images", "list_images", "list_referrers",
+    "pack_layer", "make_report", "pull_image", "read_config", "read_digest", "read_manifest", "rebase_image",
+    "set_config", "tag_image",
     # what they take and give
     "Collected", "CopiedImage", "Difference", "Listed",
     "BuildResult", "ConfigOptions", "Finding", "ImageSource", "Inspection", "LayerOptions", "LoadedImage", "Login",
-    "Limits", "Output", "Owners", "PushedImage", "RegistryOptions", "Removals", "Report", "TreePolicy", "TreeSource",
-    "Unpacked", "Validation",
+    "Limits", "Output", "Owners", "PushedImage", "RegistryOptions", "TreePolicy", "TreeSource", "Unpacked",
+    "Validation", "Removals", "Report",
     # values of the specification
     "Descriptor", "Digest", "ImageName", "Platform", "Reference",
     # progress and errors

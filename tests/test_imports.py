@@ -260,4 +260,10 @@ def test_a_tree_into_a_layout_needs_neither_archives_nor_what_is_seldom_asked_fo
     loaded = loaded_by_command("build", str(tmp_path / "tree"), "-o", f"oci:{tmp_path}/image", "--progress=none")
     assert not named(loaded, "tarfile", "tempfile", "random", "csv", "tomllib", "logging", "getpass")
     seldom = ("archive", "archive_reader", "docker_archive", "tarmembers")
-    assert not named(loaded, "fastoci.layer.tarball", *(f"fastoci.store.{name}" for name in seldom))
+    assert not named(
+        loaded,
+        "fastoci.layer.tarball",
+        "fastoci.tree.chmod",
+        "fastoci.removals",
+        *(f"fastoci.store.{name}" for name in seldom),
+    )

@@ -61,7 +61,6 @@ class TreeFlags:
 
     def policy(self) -> "TreePolicy":
         """Return what becomes of the trees' entries."""
-        from fastoci.tree.chmod import parse_chmod
         from fastoci.tree.patterns import read_ignorefile
         from fastoci.tree.policy import TreePolicy
 
@@ -69,6 +68,8 @@ class TreeFlags:
         lines = () if self.ignorefile is None else read_ignorefile(self.ignorefile)
         patterns = (*lines, *(self.exclude or ()))
         if self.chmod is not None:
+            from fastoci.tree.chmod import parse_chmod
+
             parse_chmod(self.chmod)  # what is no mode is said before anything is done
         mtime = None if self.mtime in {None, "keep"} else words.parse_mtime(self.mtime or "")
         return TreePolicy(

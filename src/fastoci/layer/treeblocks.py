@@ -14,7 +14,6 @@ from fastoci._engine.renderer import Renderer
 from fastoci.layer.blocks import BlockReader, SourceFacts
 from fastoci.layer.options import BLOCK_SIZE
 from fastoci.threads import start_threads
-from fastoci.tree.chmod import mode_table
 from fastoci.tree.faults import explain
 from fastoci.tree.lookup import TableLookup
 from fastoci.tree.policy import TreePolicy
@@ -53,7 +52,7 @@ class TreeBlocks:
             gid=-1 if policy.gid is None else policy.gid,
             mtime_limit=policy.mtime_limit,
             mtime=policy.mtime,
-            modes=None if policy.chmod is None else mode_table(policy.chmod),
+            modes=_modes(policy),
             scanner=scan.scanner,
         )
         self._ahead = ReadAhead(self.plan)
@@ -163,3 +162,11 @@ class _PlanReader:
 
     def close(self) -> None:
         self._renderer.close()
+
+
+def _modes(policy: TreePolicy) -> bytes | None:
+    if policy.chmod is None:
+        return None
+    from fastoci.tree.chmod import mode_table  # not at the top: few builds change modes
+
+    return mode_table(policy.chmod)

@@ -7,7 +7,6 @@ from typing import Any
 
 from fastoci._engine.table import EntryTable
 from fastoci.tree.ancestors import Found
-from fastoci.tree.chmod import parse_chmod
 from fastoci.tree.policy import TreePolicy
 
 __all__ = ["TableLookup"]
@@ -48,6 +47,8 @@ class TableLookup:
         mode: int = facts["mode"]
         if self._policy.chmod is None or facts["synthetic"] or kind == "symlink":
             return mode
+        from fastoci.tree.chmod import parse_chmod  # not at the top: few builds change modes
+
         for change in parse_chmod(self._policy.chmod):
             mode = change.apply(mode, is_directory=kind == "directory")
         return mode
