@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import random
 import threading
 
@@ -24,6 +25,12 @@ BLOCKS = [random.Random(number).randbytes(1000 + 700 * number) for number in ran
 def no_thread_is_left():
     yield
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("fastoci")] == []
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_waited_for(monkeypatch):
+    """Where a test's packer and its reader are one thread."""
+    monkeypatch.setattr(stream_module, "HELD_UP_FIRST", 0.0)
 
 
 class Written:
@@ -78,14 +85,60 @@ def test_what_is_read_is_what_was_written(window, compression):
 
 
 def test_the_window_is_never_overdrawn():
-    """A packer that never waits fills it once; then all is made again, and memory stays as it is."""
-    it = Written(window=9000)
+    """A packer that never waits fills it once; what finds no room is made again, and memory stays as it is."""
+    it = Written(window=9000, clock=lambda: 0.0)
     for number in range(len(it.pieces)):
         it.write(number, number + 1)
-        assert it.stream._kept_size == sum(map(len, it.stream._kept)) <= 9000
+        assert it.stream._kept_size == sum(map(len, it.stream._kept.values())) <= 9000
     it.commit()
     assert it.read() == it.blob
-    assert it.stream._kept == []
+    assert it.stream._kept == {}
+    in_memory = [number for number in range(12) if number not in it.blocks.read_numbers]
+    assert 3 <= len(in_memory) < 12, "what was kept was not made again"
+    it.stream.close()
+
+
+def test_a_reader_that_catches_up_is_fed_from_memory_again():
+    """Room is given to whatever comes, also after something found none: only that is made again."""
+    it = Written([random.Random(n).randbytes(1000) for n in range(30)], window=5200, clock=lambda: 0.0)
+    it.write(0, 9)  # the first five find room, the other three do not
+    at = it.stream.made
+    assert it.read(0, at) == it.blob[:at]
+    assert set(it.blocks.read_numbers) == {5, 6, 7}
+    for number in range(9, len(it.pieces)):
+        it.write(number, number + 1)
+        assert it.read(at, it.stream.made) == it.blob[at : it.stream.made]
+        at = it.stream.made
+    it.commit()
+    assert set(it.blocks.read_numbers) == {5, 6, 7}
+    it.stream.close()
+
+
+def test_what_was_read_is_kept_until_its_room_is_needed():
+    """An upload reads a chunk, and may have to read it again until it is acknowledged."""
+    it = Written([random.Random(n).randbytes(1000) for n in range(12)], window=5200, clock=lambda: 0.0)
+    it.write(0, 6)
+    third = sum(map(len, it.pieces[:4]))
+    assert it.stream.read_at(third - 1, 1) == it.blob[third - 1 : third]
+    assert len(it.stream._kept) == 5
+    it.write(6, 8)
+    assert min(it.stream._kept) == 3, "the two that lie before what is read have made room"
+    it.write(8)
+    it.commit()
+    assert it.read() == it.blob
+    it.stream.close()
+
+
+def test_a_reader_that_waits_is_not_waited_for():
+    """It wants more than the window holds, as who sends a blob as a whole does: the packer is not held up."""
+    clock, seen = itertools.count(0, 10**6), []
+    it = Written(window=3000, clock=lambda: next(clock))
+    reader = threading.Thread(target=lambda: seen.append(it.stream.wait(None)))
+    reader.start()
+    it.finish()
+    reader.join(30)
+    assert seen == [len(it.blob)]
+    assert it.read() == it.blob
     it.stream.close()
 
 

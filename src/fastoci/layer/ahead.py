@@ -1,8 +1,4 @@
-"""Blocks made again: from any one on, in order, a few ahead of who takes them.
-
-The source may be a tree that is still being scanned, whose last block nobody knows. What is made again was made before,
-so it is enough to go as far as is planned when this begins; whoever comes there begins anew.
-"""
+"""Blocks made again: those that are asked for, in order, a few ahead of who takes them."""
 
 from __future__ import annotations
 
@@ -13,6 +9,8 @@ from fastoci.layer.options import BLOCK_SIZE
 from fastoci.threads import start_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastoci.layer.blocks import BlockSource
     from fastoci.layer.compression import Compressor
 
@@ -20,32 +18,29 @@ __all__ = ["BlocksAhead"]
 
 
 class BlocksAhead:
-    """Compressed blocks of a layer from one on. Taken by one thread, made by threads of its own.
-
-    Attributes:
-        end: The number after the last block that can be taken.
+    """Compressed blocks of a layer. Taken by one thread, made by threads of its own.
 
     Args:
         source: The blocks of the tar stream.
         compressor: What becomes of them.
-        first: The number of the block that is taken first; it is planned.
+        numbers: Which blocks, in the order in which they are taken; they are planned.
         threads: How many workers read and compress; at most two blocks for each wait to be taken.
     """
 
-    def __init__(self, source: BlockSource, compressor: Compressor, first: int, threads: int) -> None:
+    def __init__(self, source: BlockSource, compressor: Compressor, numbers: Sequence[int], threads: int) -> None:
         self._source = source
         self._compressor = compressor
-        self.end = source.count
+        self._numbers = numbers
         self._ahead = 2 * threads
-        self._next = first  # to be made
-        self._due = first  # to be taken
+        self._next = 0  # place in `numbers` of what is to be made
+        self._taken = 0  # and of what is to be taken
         self._made: dict[int, bytes] = {}
         self._error: BaseException | None = None
         self._over = False
         self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=self._guard, name=f"fastoci-again-{number}", daemon=True)
-            for number in range(min(threads, self.end - first))
+            for number in range(min(threads, len(numbers)))
         ]
         try:
             start_threads(self._threads)
@@ -54,9 +49,9 @@ class BlocksAhead:
             raise
 
     @property
-    def due(self) -> int:
-        """The number of the block that `take` gives next."""
-        return self._due
+    def due(self) -> int | None:
+        """The number of the block that `take` gives next; None after the last."""
+        return self._numbers[self._taken] if self._taken < len(self._numbers) else None
 
     def take(self) -> bytes:
         """Return the next block.
@@ -66,14 +61,15 @@ class BlocksAhead:
             ValueError: It was the last one.
         """
         with self._changed:
-            if self._due >= self.end:
+            due = self.due
+            if due is None:
                 raise ValueError("that was the last block")
-            while self._due not in self._made:
+            while due not in self._made:
                 if self._error is not None:
                     raise self._error
                 self._changed.wait()
-            block = self._made.pop(self._due)
-            self._due += 1
+            block = self._made.pop(due)
+            self._taken += 1
             self._changed.notify_all()
             return block
 
@@ -110,9 +106,9 @@ class BlocksAhead:
 
     def _take_number(self) -> int | None:
         with self._changed:
-            while not self._over and self._error is None and self._next < self.end:
-                if self._next - self._due < self._ahead:
+            while not self._over and self._error is None and self._next < len(self._numbers):
+                if self._next - self._taken < self._ahead:
                     self._next += 1
-                    return self._next - 1
+                    return self._numbers[self._next - 1]
                 self._changed.wait()
             return None

@@ -1,10 +1,10 @@
 """A blob that can be read while it is being made, and again afterwards, without having been stored.
 
-The packer writes into it; one reader follows, at its own pace. What lies between the two is kept, up to a window. A
-packer that is faster is held up a little, so that a reader which can nearly keep pace is fed from memory; one that is
-much faster goes ahead, and what the window cannot hold is counted, checked and thrown away. When the reader comes
-there, it is made again: blocks are a pure function of the plan. So the digest is known as early as it can be, memory is
-bounded, and no byte is stored.
+The packer writes into it; one reader follows, at its own pace. What lies between the two is kept, as far as a window
+has room for it. A packer that is faster is held up a little, so that a reader which can nearly keep pace is fed from
+memory; one that is much faster goes ahead, and what finds no room is counted, checked and thrown away. When the reader
+comes there, it is made again: blocks are a pure function of the plan. So the digest is known as early as it can be,
+memory is bounded, and no byte is stored.
 
 What is made again is compared, by size and CRC-32, with what was made first; and so is, by a proof that is kept, what
 another process has sent of it. That is to notice a change early, not to prove anything: whoever takes the blob checks
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BlobStream"]
 
-# Of the time since its first byte, the part that the packer may be held up: so much longer it takes at most.
+# Of the time since its first byte, the part that the packer may be held up: so much longer it takes at most. And the
+# seconds more at its beginning, when the reader has still to open a session.
 HELD_UP = 0.25
+HELD_UP_FIRST = 1.0
 _MOST_THREADS = 4  # that make blocks again: enough for any line that was too slow for the packer
 _MARK_DIGITS = 24  # of a digest: 96 bits, against accidents
 _LONGEST_COUNT = 12  # digits of a number of pieces: no layer has more
@@ -67,12 +69,11 @@ class BlobStream:
         self._descriptor: Descriptor | None = None
         self._error: BaseException | None = None
         self._head = self._tail = b""
-        # The window: pieces that follow each other, the number of the first, their bytes in all.
-        self._kept: list[bytes] = []
-        self._first_kept = 0
+        # The window: pieces by their numbers, in order, and their bytes in all.
+        self._kept: dict[int, bytes] = {}
         self._kept_size = 0
-        self._gapless = True  # whether nothing has been thrown away that the reader has not passed
-        self._passed = 0  # what the reader will not ask for again, unless it goes back
+        self._read = 0  # where the reader is
+        self._waiting = False  # whether it waits for bytes that are not there
         self._began: float | None = None
         self._held_up = 0.0
         # What was made again last.
@@ -116,22 +117,35 @@ class BlobStream:
 
     def _keep(self, number: int, end: int, data: bytes | memoryview) -> None:
         """Keep a piece for the reader, if there is room, or soon will be."""
-        if end <= self._passed or not self._gapless:
+        if end <= self._read or len(data) > self._window:
             return
         if self._began is None:
             self._began = self._clock()
         while self._kept_size + len(data) > self._window and self._error is None:
+            # What was sent and not yet acknowledged is kept only while nothing else needs the room.
+            if self._drop(self._read):
+                continue
             started = self._clock()
-            patience = (started - self._began) * HELD_UP - self._held_up
-            if patience <= 0 or len(data) > self._window:
-                self._gapless = False
+            patience = HELD_UP_FIRST + (started - self._began) * HELD_UP - self._held_up
+            # Who waits for bytes cannot make room.
+            if patience <= 0 or self._waiting:
                 return
             self._changed.wait(patience)
             self._held_up += self._clock() - started
-        if not self._kept:
-            self._first_kept = number
-        self._kept.append(bytes(data))
-        self._kept_size += len(data)
+        if len(data) <= self._window:  # it may have been closed meanwhile
+            self._kept[number] = bytes(data)
+            self._kept_size += len(data)
+
+    def _drop(self, offset: int) -> bool:
+        """Let go of the pieces that end at or below an offset; say whether there were any."""
+        numbers = []
+        for number in self._kept:
+            if self._ends[number] > offset:
+                break
+            numbers.append(number)
+        for number in numbers:
+            self._kept_size -= len(self._kept.pop(number))
+        return bool(numbers)
 
     # The reader's side: a GrowingSource.
 
@@ -160,22 +174,14 @@ class BlobStream:
             BaseException: What the packer has failed with.
         """
         with self._changed:
-            while self._descriptor is None and (offset is None or self._made() < offset):
-                if self._error is not None:
-                    raise self._error
-                self._changed.wait()
+            self._wait_until(lambda: offset is not None and self._made() >= offset)
             return self._made()
 
     def passed(self, offset: int) -> None:
         """Say that what lies below `offset` will hardly be asked for again."""
         with self._changed:
-            self._passed = max(self._passed, offset)
-            drop = 0
-            while drop < len(self._kept) and self._ends[self._first_kept + drop] <= offset:
-                self._kept_size -= len(self._kept[drop])
-                drop += 1
-            del self._kept[:drop]
-            self._first_kept += drop
+            self._read = max(self._read, offset)
+            self._drop(offset)
             self._changed.notify_all()
 
     def read_at(self, offset: int, size: int) -> memoryview:
@@ -190,6 +196,8 @@ class BlobStream:
                 raise ValueError("there are not so many bytes yet")
             start = self._ends[number - 1] if number else 0
             piece = self._piece(number)
+            self._read = offset
+            self._changed.notify_all()
         if piece is None:
             piece = self._make_again(number)
         return memoryview(piece)[offset - start : offset - start + size]
@@ -216,10 +224,7 @@ class BlobStream:
             return False
         with self._changed:
             for mark, digest in zip(marks, said, strict=True):
-                while len(self._ends) < mark and self._descriptor is None:
-                    if self._error is not None:
-                        raise self._error
-                    self._changed.wait()
+                self._wait_until(lambda mark=mark: len(self._ends) >= mark)  # type: ignore[misc]
                 if len(self._ends) < mark or self._digest(mark) != digest:
                     return False
         return True
@@ -230,9 +235,22 @@ class BlobStream:
             self._ahead.close()
             self._ahead = None
         with self._changed:
-            self._gapless = False
+            self._window = 0
             self._kept.clear()
             self._kept_size = 0
+            self._changed.notify_all()
+
+    def _wait_until(self, enough: Callable[[], bool]) -> None:
+        """Wait until there is enough, or all."""
+        try:
+            while self._descriptor is None and not enough():
+                if self._error is not None:
+                    raise self._error
+                self._waiting = True
+                self._changed.notify_all()
+                self._changed.wait()
+        finally:
+            self._waiting = False
 
     def _made(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -251,18 +269,21 @@ class BlobStream:
             return self._head
         if number > self._planned.blocks.count:
             return self._tail
-        place = number - self._first_kept
-        if 0 <= place < len(self._kept):
-            return self._kept[place]
+        if number in self._kept:
+            return self._kept[number]
         return self._again[1] if self._again[0] == number else None
 
     def _make_again(self, number: int) -> bytes:
         blocks, block = self._planned.blocks, number - 1
-        if self._ahead is None or self._ahead.due != block or block >= self._ahead.end:
+        if self._ahead is None or self._ahead.due != block:
             if self._ahead is not None:
                 self._ahead.close()
+            # Those that were made, and are not kept: none of them will be kept again, and others may be.
+            with self._changed:
+                made = min(len(self._ends) - 1, blocks.count)
+                numbers = [other for other in range(block, made) if other + 1 not in self._kept]
             threads = min(self._planned.threads, _MOST_THREADS)
-            self._ahead = BlocksAhead(blocks, self._planned.compressor, block, threads)
+            self._ahead = BlocksAhead(blocks, self._planned.compressor, numbers, threads)
         piece = self._ahead.take()
         with self._changed:
             size = self._ends[number] - self._ends[number - 1]
