@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -9,6 +10,7 @@ import json
 import os
 import random
 import tarfile
+import tempfile
 import threading
 from pathlib import Path
 
@@ -224,6 +226,49 @@ def test_an_archive_through_a_pipe(hub, tmp_path):
     assert gzip.decompress(hub.blobs["me/app"][manifest["layers"][0]["digest"]]) == data
 
 
+def spooled(monkeypatch, directory):
+    """Have temporary files made in a directory of their own; return what was stored in each, when it is closed."""
+    directory.mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
+    sizes, real = [], tempfile.TemporaryFile
+
+    @contextlib.contextmanager
+    def make(**options):
+        with real(**options) as file:
+            yield file
+            sizes.append(os.fstat(file.fileno()).st_size)
+
+    monkeypatch.setattr("fastoci.onepass.tempfile.TemporaryFile", make)
+    return sizes
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+def test_a_registry_that_takes_blobs_as_a_whole(tree, hub, tmp_path, monkeypatch, learnt):
+    """They are stored on their way, once it is known, and are the same."""
+    blobs, digest = two_passes(tree, tmp_path / "two")
+    sizes = spooled(monkeypatch, tmp_path / "tmp")
+    if learnt:  # Google: one PATCH for each session, which the first upload finds out
+        hub.on("PATCH", UPLOADS, answer(405), skip=1)
+        push(make_tree(tmp_path / "first", seed=9), f"{hub.host}/me/first:1")
+        assert sizes == []
+    result = push(tree, f"{hub.host}/me/app:1", upload="auto" if learnt else "monolithic")
+    assert str(result.digest) == digest
+    manifest = assert_stands(hub, "me/app", digest, blobs)
+    assert sizes == [manifest["layers"][0]["size"]]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_no_room_for_a_blob_as_a_whole(tree, hub, tmp_path, monkeypatch):
+    _, digest = two_passes(tree, tmp_path / "two")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    seen = []
+    outputs = ["type=registry", f"oci:{tmp_path}/out:1"]
+    assert (
+        str(push(tree, f"{hub.host}/me/app:1", upload="monolithic", outputs=outputs, sink=seen.append).digest) == digest
+    )
+    assert [event for event in seen if isinstance(event, events.Notice) and "packed twice" in event.message]
+
+
 def test_permission_is_proven_before_anything_is_read(hub, tmp_path):
     hub.auth = "token"
     seen = []
@@ -363,8 +408,15 @@ def break_after_packing(hub, seen, change):
     return sink
 
 
-def test_a_tree_that_changes_before_it_is_packed_again(tree, hub, state):
+@pytest.fixture
+def larger(tmp_path):
+    """A tree of more blocks than are made ahead."""
+    return make_tree(tmp_path / "larger", size=6_000_000)
+
+
+def test_a_tree_that_changes_before_it_is_packed_again(larger, hub, state):
     """The digest has been known for long when a part that has to be sent is no longer to be had."""
+    tree = larger
 
     def change():
         with (tree / "bin/noise").open("r+b") as file:
@@ -382,10 +434,10 @@ def test_a_tree_that_changes_before_it_is_packed_again(tree, hub, state):
     assert [path for path in (state / "uploads").iterdir() if path.suffix == ".json"] == []
 
 
-def test_a_file_that_is_gone_before_it_is_packed_again(tree, hub):
-    sink = break_after_packing(hub, [], (tree / "bin/noise").unlink)
+def test_a_file_that_is_gone_before_it_is_packed_again(larger, hub):
+    sink = break_after_packing(hub, [], (larger / "bin/noise").unlink)
     with pytest.raises(TreeError, match="bin/noise"):
-        push(tree, f"{hub.host}/me/app:1", sink=sink)
+        push(larger, f"{hub.host}/me/app:1", sink=sink)
     assert hub.manifests.get("me/app", {}) == {}
 
 

@@ -32,6 +32,7 @@ from fastoci.spec.digest import Digest
 from fastoci.spec.imagename import ImageName
 from fastoci.spec.manifest import Manifest
 from fastoci.targets import ArchiveTarget, LayoutTarget, NewImage, Target, copy_layers
+from fastoci.temporary import large_tmp
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import STDIN, TreeSource
 
@@ -46,7 +47,6 @@ __all__ = ["BuildResult", "ConfigOptions", "build"]
 
 DEFAULT_TAG = "latest"
 
-_LARGE_TMP = "/var/tmp"  # noqa: S108 - the directories made there have names that cannot be guessed
 _TMPDIR_HINT = "set TMPDIR to another directory, with room for the layers"
 
 
@@ -268,10 +268,8 @@ class _Build:
         return targets
 
     def _open_private(self, stack: ExitStack) -> LayoutTarget:
-        import tempfile  # not at the top: a layout, which is the usual output, needs none
 
-        # Layers are large, and /tmp is often memory.
-        base = os.environ.get("TMPDIR") or (_LARGE_TMP if os.path.isdir(_LARGE_TMP) else tempfile.gettempdir())
+        base = large_tmp()
         check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=_TMPDIR_HINT)
         return LayoutTarget(os.path.join(stack.enter_context(_temporary_directory(base)), "image"), stack)
 

@@ -2,12 +2,14 @@
 
 Each layer's blob is a `BlobStream`, one for each registry: the packer writes it, an upload reads it, and nothing is
 stored between them. An upload that falls behind has its bytes made again from the plan, so plans stay open until all
-is sent. What fails first stops packing and uploads; the sessions of uploads that were not at fault stay, for whoever
-runs the command again.
+is sent. Only for a registry that takes a blob as a whole, and so would have all of it made twice, it is kept in a
+temporary file, where there is room. What fails first stops packing and uploads; the sessions of uploads that were not
+at fault stay, for whoever runs the command again.
 """
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from contextlib import ExitStack
@@ -21,8 +23,9 @@ from fastoci.packedbefore import KnownLayer, PackedBefore
 from fastoci.parallel import StoppedError
 from fastoci.registry.auth import push_scope
 from fastoci.registry.client import RegistryClient
-from fastoci.registry.session import DEFAULT_CHUNK
+from fastoci.registry.session import DEFAULT_CHUNK, Mode
 from fastoci.registry.upload import BlobSource, UploadResult, upload_growing
+from fastoci.temporary import large_tmp
 from fastoci.threads import start_threads
 
 if TYPE_CHECKING:
@@ -205,8 +208,10 @@ class LayerUploads:
         # Who has to wait for others to end gets nothing kept: it would be kept for long.
         chunk = self._options.chunk_size or DEFAULT_CHUNK
         window = min(_WINDOW_CHUNKS * chunk, _LARGEST_WINDOW) if free else 0
-        stream = BlobStream(planned, f"place:{planned.place}", window)
         client, repository = self._sent.clients[host], self._repositories[host][0]
+        whole = client.profile.first_mode(self._options.upload) is not Mode.CHUNKED
+        spool = self._open_spool() if whole else None
+        stream = BlobStream(planned, f"place:{planned.place}", window, spool=spool)
 
         def run() -> UploadResult:
             if not free:
@@ -229,6 +234,14 @@ class LayerUploads:
         self._uploads.append(upload)
         start_threads([upload.thread])
         return upload
+
+    def _open_spool(self) -> int | None:
+        """Open a file without a name for a blob that travels as a whole; without one it is made twice."""
+        try:
+            return self._stack.enter_context(tempfile.TemporaryFile(prefix="fastoci-", dir=large_tmp())).fileno()
+        except OSError as error:
+            self._sink(Notice(f"no room for a temporary file ({error.strerror}): the layer is packed twice"))
+            return None
 
     def _stands(self, known: KnownLayer, title: str) -> bool:
         """Return whether a layer that was packed before stands in every repository."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import itertools
+import os
 import random
 import threading
 
@@ -305,6 +306,51 @@ def test_it_can_be_read_after_it_was_closed():
     assert it.read() == it.blob
     it.stream.close()
     assert it.blocks.open == 0
+
+
+# A spool.
+
+
+@pytest.mark.parametrize("compression", ["gzip", "none"])
+def test_a_spool_has_all_of_it(tmp_path, compression):
+    with (tmp_path / "spool").open("w+b") as spool:
+        it = Written(window=3000, compression=compression, spool=spool.fileno()).finish()
+        assert it.stream.wait(None) == len(it.blob)
+        assert it.read() == it.blob
+        assert it.read() == it.blob
+        assert (tmp_path / "spool").read_bytes() == it.blob
+        assert it.blocks.read_numbers == []
+        it.stream.close()
+        assert it.read() == it.blob
+
+
+@pytest.mark.parametrize("after", [0, 1, 5000])
+def test_a_spool_without_room(tmp_path, monkeypatch, after):
+    """What found no room is made again."""
+    real, room = os.pwrite, [after]
+
+    def pwrite(fd, data, offset):
+        data = data[: min(777, room[0])]
+        if not data:
+            raise OSError(28, "No space left on device")
+        room[0] -= len(data)
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with (tmp_path / "spool").open("w+b") as spool:
+        it = Written(window=0, spool=spool.fileno()).finish()
+        assert it.read() == it.blob
+        made_again = set(it.blocks.read_numbers)
+        assert made_again == {number for number in range(12) if sum(map(len, it.pieces[: number + 2])) > after}
+        it.stream.close()
+
+
+def test_a_spool_that_lost_what_it_had(tmp_path):
+    with (tmp_path / "spool").open("w+b") as spool:
+        it = Written(window=0, spool=spool.fileno()).finish()
+        spool.truncate(5000)
+        assert it.read() == it.blob
+        it.stream.close()
 
 
 # Proofs.

@@ -6,6 +6,9 @@ memory; one that is much faster goes ahead, and what finds no room is counted, c
 comes there, it is made again: blocks are a pure function of the plan. So the digest is known as early as it can be,
 memory is bounded, and no byte is stored.
 
+A reader that wants nothing before all of it is there would have all of it made twice. For such a one there is a spool:
+a file that takes what is written, as far as its disk has room.
+
 What is made again is compared, by size and CRC-32, with what was made first; and so is, by a proof that is kept, what
 another process has sent of it. That is to notice a change early, not to prove anything: whoever takes the blob checks
 its digest.
@@ -14,6 +17,7 @@ its digest.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from array import array
@@ -52,15 +56,25 @@ class BlobStream:
         planned: The layer; its plan is good for as long as this is read.
         subject: What the blob is known by before it has a digest.
         window: How many bytes are kept between packer and reader; 0 keeps none.
+        spool: A descriptor of an empty file for all bytes, open as long as this is read; None is for none.
         clock: A monotonic clock in seconds.
     """
 
     def __init__(
-        self, planned: PlannedLayer, subject: str, window: int, *, clock: Callable[[], float] = time.monotonic
+        self,
+        planned: PlannedLayer,
+        subject: str,
+        window: int,
+        *,
+        spool: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.subject = subject
         self._planned = planned
         self._window = window
+        self._spool = spool
+        self._spooling = spool is not None
+        self._spooled = 0  # bytes that the spool has
         self._clock = clock
         self._changed = threading.Condition()
         # Of each piece: where it ends in the blob, and its CRC-32.
@@ -91,8 +105,11 @@ class BlobStream:
         check = isal_zlib.crc32(data)
         with self._changed:
             number, end = len(self._ends), self._made() + len(data)
+            if self._spooling:
+                self._store(end - len(data), data)
             if 0 < number <= self._planned.blocks.count:
-                self._keep(number, end, data)
+                if not self._spooling:
+                    self._keep(number, end, data)
             elif number:
                 self._tail = bytes(data)
             else:
@@ -114,6 +131,18 @@ class BlobStream:
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()
+
+    def _store(self, offset: int, data: bytes | memoryview) -> None:
+        """Write a piece into the spool; from the first for which there is no room on, all is as without one."""
+        assert self._spool is not None  # noqa: S101 - says what `_spooling` means
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.pwrite(self._spool, rest, offset + len(data) - len(rest)) :]
+        except OSError:
+            self._spooling = False
+        else:
+            self._spooled = offset + len(data)
 
     def _keep(self, number: int, end: int, data: bytes | memoryview) -> None:
         """Keep a piece for the reader, if there is room, or soon will be."""
@@ -271,6 +300,11 @@ class BlobStream:
             return self._tail
         if number in self._kept:
             return self._kept[number]
+        if self._spool is not None and self._ends[number] <= self._spooled:
+            start = self._ends[number - 1]
+            piece = os.pread(self._spool, self._ends[number] - start, start)
+            if len(piece) == self._ends[number] - start:
+                return piece
         return self._again[1] if self._again[0] == number else None
 
     def _make_again(self, number: int) -> bytes:

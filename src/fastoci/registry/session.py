@@ -93,6 +93,14 @@ class HostProfile:
     keep: Callable[[HostProfile], None] | None = field(default=None, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    def first_mode(self, chosen: Literal["auto", "monolithic", "chunked"]) -> Mode:
+        """Return how the bytes of a blob travel as long as nothing speaks against it.
+
+        Args:
+            chosen: What the user says of it.
+        """
+        return Mode(chosen) if chosen != "auto" else self.mode or Mode.CHUNKED
+
     def learn_mode(self, mode: Mode) -> None:
         """Note that an upload in this mode came to its end."""
         with self.lock:

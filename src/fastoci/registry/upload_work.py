@@ -73,7 +73,7 @@ class UploadWork:
         self.how: Literal["pushed", "skipped", "mounted"] = "pushed"
         self.may_choose = client.options.upload == "auto"
         self.journal = journal
-        self.session = self._new_session(self._first_mode())
+        self.session = self._new_session(self.client.profile.first_mode(self.client.options.upload))
         self.between: Callable[[], None] = lambda: None  # called between the pieces of a body; what it raises ends that
         self.recalled = False  # whether the session is that of an earlier run, and has not been heard of yet
 
@@ -319,7 +319,7 @@ class UploadWork:
             # Nothing of this run has failed: it begins as if there had been none before.
             self.recalled = False
             self.journal.forget()
-            self.session = self._new_session(self._first_mode())
+            self.session = self._new_session(self.client.profile.first_mode(self.client.options.upload))
             self.tried = 0
             self.trouble = None
             self.patience.progress()
@@ -409,12 +409,6 @@ class UploadWork:
         if self._throttle.due():
             self.sink(BlobProgress(self.key, self.title, offset, self.total))
         self.between()
-
-    def _first_mode(self) -> Mode:
-        chosen = self.client.options.upload
-        if chosen == "auto":
-            return self.client.profile.mode or Mode.CHUNKED
-        return Mode(chosen)
 
     def _new_session(self, mode: Mode) -> UploadSession:
         chunk = self.client.options.chunk_size or DEFAULT_CHUNK
