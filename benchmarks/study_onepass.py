@@ -2,8 +2,8 @@
 
     python benchmarks/study_onepass.py rates [MB/s ...]     `build --push` against `build -o` and `push`, at 50 and
                                                             at 100 MB/s
-    python benchmarks/study_onepass.py whole                a registry that wants each blob as a whole: made again, or
-                                                            stored in between
+    python benchmarks/study_onepass.py whole                the same, to a registry that wants each blob as a
+                                                            whole, without a line between
     FASTOCI_BENCH=short python benchmarks/...               over a small tree
 
 The tree is `mixed`. Server, line and client share this machine's CPUs, so that packing is slower while something is
@@ -63,18 +63,18 @@ def over_a_line(registry: network.Registry, tree: str, directory: str, rate: flo
 
 
 def as_a_whole(registry: network.Registry, tree: str, directory: str) -> None:
-    """Compare, where nothing can be sent before the digest is known, packing again with storing."""
-    found: dict[str, list[Usage]] = {"made again": [], "stored in between": []}
+    """Compare both ways where nothing can be sent before the digest is known."""
+    found: dict[str, list[Usage]] = {"one pass": [], "pack, then send": []}
     for turn in range(_ROUNDS):
         whole = ("--upload", "monolithic")
-        found["made again"].append(
+        found["one pass"].append(
             run(directory, "build", tree, "-t", f"{registry.host}/again/{turn}:1", "--push", *whole)
         )
         layout = f"{directory}/layout-{turn}"
         pack = run(directory, "build", tree, "-o", f"oci:{layout}:1")
         send = run(directory, "push", f"oci:{layout}:1", f"{registry.host}/stored/{turn}:1", *whole)
         shutil.rmtree(layout)
-        found["stored in between"].append(
+        found["pack, then send"].append(
             Usage(pack.wall + send.wall, pack.cpu + send.cpu, max(pack.memory, send.memory))
         )
     print("\nmixed, each blob in one request")

@@ -1,6 +1,6 @@
 """How fast a stored image is pushed, and in how much memory: fastoci, curl, skopeo and crane, to one server in turn.
 
-    python benchmarks/study_push.py [ROUNDS]            2 GiB in one blob, and in four of 512 MiB; 3 rounds
+    python benchmarks/study_push.py [ROUNDS]            1 GiB in one blob, and in four of 256 MiB; 3 rounds
     FASTOCI_BENCH=short python benchmarks/...           256 MiB
     SERVER=docker-registry python benchmarks/...        to docker-registry 2.8 and not to distribution 3.1
     TMPDIR=/dev/shm python benchmarks/...               where the server keeps what it is sent: no disk is measured
@@ -23,7 +23,7 @@ from launch import Usage
 from records import machine
 
 MIB = 1 << 20
-SIZE = (256 if trees.form() == "short" else 2048) * MIB
+SIZE = (256 if trees.form() == "short" else 1024) * MIB
 JOBS = 4
 
 
