@@ -33,7 +33,7 @@ def main() -> None:
     directory = tempfile.mkdtemp(prefix="faults-", dir=trees.cache_directory())
     try:
         image = network.image(f"{directory}/it", 1, _SIZE)
-        print(f"{'':<16}{'server':<18}{'resets':>7}{'arrived':>9}{'x blob':>8}{'wall s':>8}")
+        print(f"{'':<16}{'server':<18}{'K':>4}{'resets':>8}{'arrived':>9}{'x blob':>8}{'wall s':>8}")
         for server in ("registry", "docker-registry"):
             with network.server(server) as registry, docker(directory, image) as engine:
                 for pusher in (*network.PUSHERS, *engine):
@@ -64,7 +64,7 @@ def attempt(
     arrived = tags.exists() and all(network.stands(registry, digest) for digest in layers(registry, repository))
     assert arrived or not ended, f"{pusher.name} says that it is done"
     print(
-        f"{pusher.name:<16}{registry.daemon.name:<18}{line.resets:>7}{'yes' if arrived else 'no':>9}"
+        f"{pusher.name:<16}{registry.daemon.name:<18}{count:>4}{line.resets:>8}{'yes' if arrived else 'no':>9}"
         f"{line.sent / image.size:>8.2f}{wall:>8.1f}",
         flush=True,
     )

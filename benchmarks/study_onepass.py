@@ -23,7 +23,7 @@ from launch import Usage
 from network import FASTOCI, MIB
 from records import machine
 
-_ROUNDS = 3
+_ROUNDS = int(os.environ.get("FASTOCI_BENCH_ROUNDS") or 3)
 
 
 def main() -> None:
