@@ -115,8 +115,10 @@ def push(pusher: Pusher, what: Image, place: str, directory: str, jobs: int) -> 
 def run(command: list[str], directory: str) -> Usage:
     """Run a command that has to succeed, with a home of its own and nothing left to be written to the disk."""
     trees.settle()
+    # skopeo remembers where it has seen a blob, and would have it mounted from there.
     home = f"{directory}/home"
-    os.makedirs(home, exist_ok=True)
+    shutil.rmtree(home, ignore_errors=True)
+    os.makedirs(home)
     with Launch(command, directory, {"HOME": home, "FASTOCI_STATE_DIR": f"{directory}/state"}) as launch:
         launch.run()
         return launch.usage
