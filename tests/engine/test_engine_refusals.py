@@ -24,6 +24,7 @@ from oracles.unpackers import program
 ORACLES = Path(oracles.__file__).parent
 UNDER_A_SANITIZER = "libasan" in os.environ.get("LD_PRELOAD", "")
 UNCACHED = {"preadv2": errno.EOPNOTSUPP}  # as on a file system that cannot say what is in the page cache
+COLD = {"preadv2": errno.EAGAIN}  # as where nothing is in the page cache: the tree is read ahead
 NO_XATTRAT = {"listxattr": errno.ENOSYS, "getxattr": errno.ENOSYS}  # as before Linux 6.13
 
 
@@ -34,12 +35,15 @@ def case(call, error, outcomes, words="", *, lasting=False, always=None):
 
 MEMORY = [case(call, errno.ENOMEM, "MemoryError", lasting=lasting) for call in ("malloc", "calloc", "realloc")
           for lasting in (False, True)]  # fmt: skip
+MEMORY.append(case("realloc", errno.ENOMEM, "MemoryError done", lasting=True, always=COLD))
 CASES = [
     # Of what is left out nothing is asked twice, and so nothing is the worse for it.
     case("fstatat", errno.EIO, "TreeError done", "cannot ask for the status of"),
     case("fstatat", errno.ENOENT, "TreeChangedError done", "vanished"),
     case("openat", errno.EIO, "TreeError", "cannot open"),
-    case("openat", errno.EMFILE, "TreeError", "too many open files"),
+    # One refusal is helped by letting go of what is kept open; where that does not help, it is said.
+    case("openat", errno.EMFILE, "done"),
+    case("openat", errno.EMFILE, "TreeError", "too many open files", lasting=True),
     case("openat", errno.EACCES, "TreeError", "permission denied"),
     case("openat", errno.ENOENT, "TreeChangedError", "vanished"),
     case("openat", errno.ELOOP, "TreeChangedError", "was replaced"),
@@ -66,6 +70,12 @@ CASES = [
     # Older kernels, and sandboxes that let a thread have no directory of its own.
     case("unshare", errno.EPERM, "done", always=NO_XATTRAT),
     case("unshare", errno.EPERM, "done", lasting=True, always=NO_XATTRAT),
+    # Reading ahead is a help, and no more.
+    case("io_setup", errno.EAGAIN, "done", always=COLD),
+    case("io_submit", errno.EAGAIN, "done", lasting=True, always=COLD),
+    case("io_getevents", errno.EINVAL, "done", lasting=True, always=COLD),
+    case("fadvise", errno.EINVAL, "done", lasting=True, always=COLD),
+    case("openat", errno.EMFILE, "TreeError", "too many open files", lasting=True, always=COLD),
     *(MEMORY if not UNDER_A_SANITIZER else []),
 ]
 NAMES = [

@@ -17,11 +17,11 @@
 #include <sys/types.h>
 
 enum { MALLOC, CALLOC, REALLOC, OPENAT, FSTAT, FSTATAT, READLINKAT, PREAD, LSEEK, FCNTL, PREADV2, GETDENTS, LISTXATTR,
-       GETXATTR, FADVISE, UNSHARE, KINDS };
+       GETXATTR, FADVISE, UNSHARE, IO_SETUP, IO_SUBMIT, IO_GETEVENTS, KINDS };
 
 static const char *const names[KINDS] = {
     "malloc", "calloc", "realloc", "openat", "fstat", "fstatat", "readlinkat", "pread", "lseek", "fcntl", "preadv2",
-    "getdents", "listxattr", "getxattr", "fadvise", "unshare",
+    "getdents", "listxattr", "getxattr", "fadvise", "unshare", "io_setup", "io_submit", "io_getevents",
 };
 
 static atomic_int ready;
@@ -113,11 +113,14 @@ long syscall(long number, ...) {
     for (int at = 0; at < 6; at++)
         given[at] = va_arg(rest, long);
     va_end(rest);
-    int kind = number == SYS_preadv2      ? PREADV2
-               : number == SYS_getdents64 ? GETDENTS
-               : number == 465            ? LISTXATTR /* the older headers have no name for these two */
-               : number == 464            ? GETXATTR
-                                          : -1;
+    int kind = number == SYS_preadv2        ? PREADV2
+               : number == SYS_getdents64   ? GETDENTS
+               : number == 465              ? LISTXATTR /* the older headers have no name for these two */
+               : number == 464              ? GETXATTR
+               : number == SYS_io_setup     ? IO_SETUP
+               : number == SYS_io_submit    ? IO_SUBMIT
+               : number == SYS_io_getevents ? IO_GETEVENTS
+                                            : -1;
     if (kind >= 0 && REFUSED(kind))
         return ANSWER(kind);
     return NEXT(syscall)(number, given[0], given[1], given[2], given[3], given[4], given[5]);
