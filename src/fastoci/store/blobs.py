@@ -107,10 +107,11 @@ class FileBlobWriter(BlobWriter):
             # Whoever linked it may not have come to this yet.
             sync_directory(directory)
             return
+        if self._added is not None:
+            # Before it stands: a disk that refuses to make it durable is no reason to leave it there.
+            self._added.add(digest)
         if not self._file.link(digest.hex, directory=directory, replace=False) and size_of(place) != self.size:
             self._file.link(digest.hex, directory=directory, replace=True)
-        if self._added is not None:
-            self._added.add(digest)
 
     def close(self) -> None:
         """See BlobWriter."""

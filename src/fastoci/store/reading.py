@@ -27,7 +27,11 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: It cannot be opened, or is something else; a FIFO is never waited for.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    mode = os.fstat(fd).st_mode
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        os.close(fd)
+        raise
     if not stat.S_ISREG(mode):
         os.close(fd)
         if stat.S_ISDIR(mode):
