@@ -21,10 +21,11 @@ from fastoci.layer.pack import pack_tree
 from fastoci.spec.digest import Digest
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
+from oracles.longform import times
 from oracles.packing import pack_changed
 
 WARM_UP = 40
-TIMES = 300
+TIMES = times(300, 1000)
 
 
 class Nowhere:
