@@ -276,6 +276,7 @@ def test_a_file_that_is_another_when_it_is_read(tmp_path, change):
     assert our_threads() == []
 
 
+@pytest.mark.timeout(times(300, 3600))
 def test_several_builds_at_once(tree, tmp_path):
     """From threads of one process, into one layout and into others, each with its own number of workers."""
     expected = build_at(tree, tmp_path / "alone", "oci:{}/image.oci").digest

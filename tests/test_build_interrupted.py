@@ -83,6 +83,7 @@ def run(tree, path, output, line):
     return lines, interrupted
 
 
+@pytest.mark.timeout(times(300, 7200))
 @pytest.mark.parametrize("output", ["oci:{}/image.oci", "docker-archive:{}/image.tar"])
 def test_at_any_moment(tree, tmp_path, output):
     (tmp_path / "whole").mkdir()

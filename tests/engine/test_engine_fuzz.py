@@ -11,6 +11,7 @@ FIRST = 20261125
 PARTS = 10
 
 
+@pytest.mark.timeout(times(300, 3600))
 @pytest.mark.parametrize("part", range(PARTS))
 def test_rounds_from_a_seed(part):
     for number in range(times(20, 2000)):

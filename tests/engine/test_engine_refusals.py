@@ -116,12 +116,13 @@ def results(tmp_path_factory):
         env={**os.environ, "PYTHONPATH": path, "LD_PRELOAD": preload},
         capture_output=True,
         text=True,
-        timeout=times(120, 1200),
+        timeout=times(240, 3600),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
 
+@pytest.mark.timeout(times(300, 3600))
 @pytest.mark.parametrize("number", range(len(CASES)), ids=NAMES)
 def test_a_refusal(results, number):
     _, outcomes, words = CASES[number]
