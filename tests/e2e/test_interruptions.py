@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import selectors
 import shutil
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from realparts.processes import until
 from realparts.program import Fastoci, program
+
+from oracles.longform import times
 
 if TYPE_CHECKING:
     import subprocess
@@ -89,7 +92,12 @@ def test_while_packing(output: str, number: signal.Signals, fastoci: Fastoci, bi
     assert fastoci.leftovers() == []
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+# The long form: a thousand moments, all from one seed.
+MOMENTS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6]
+MOMENTS += [round(random.Random(number).uniform(0, 2), 4) for number in range(times(0, 1000))]
+
+
+@pytest.mark.parametrize("delay", MOMENTS)
 def test_at_any_moment(delay: float, fastoci: Fastoci, big_tree: Path, tmp_path: Path) -> None:
     process = fastoci.start(
         "build", big_tree, "-t", "demo:1", "-o", f"oci:{tmp_path}/image.oci", "--threads", "3", "--progress", "plain"
