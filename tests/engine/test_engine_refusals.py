@@ -76,8 +76,11 @@ CASES = [
     case("io_getevents", errno.EINVAL, "done", lasting=True, always=COLD),
     case("fadvise", errno.EINVAL, "done", lasting=True, always=COLD),
     case("openat", errno.EMFILE, "TreeError", "too many open files", lasting=True, always=COLD),
-    *(MEMORY if not UNDER_A_SANITIZER else []),
+    *MEMORY,
 ]
+if UNDER_A_SANITIZER:
+    # The sanitizer stands before the shim with an allocator of its own, and with its own of these two.
+    CASES = [one for one in CASES if one[0]["call"] not in ("malloc", "calloc", "realloc", "readlinkat", "pread")]
 NAMES = [
     f"{what['call']}-{errno.errorcode.get(what['error'], 'EOF')}{'-lasting' * what['lasting']}" for what, _, _ in CASES
 ]

@@ -23,7 +23,7 @@ from fastoci.layer.pack import pack_tree
 from fastoci.layer.tarball import pack_tar
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
-from oracles import formatreference
+from oracles import formatreference, tarreference
 from oracles.formatreference import CONSTANTS, PAGE, layer_of, layer_of_tar
 from oracles.nasty import BLOCK, directory, mixed_data, write
 from oracles.packing import MemorySink
@@ -114,19 +114,29 @@ def placed(path, dest, epoch):
     TREES,
     st.one_of(st.none(), st.sampled_from([0, 2097151, 2097152, 2**32 - 2])),
     st.one_of(st.none(), st.integers(-(2**31), 2**34)),
+    st.one_of(st.none(), st.integers(-(2**31), 2**34)),
+    st.booleans(),
     st.booleans(),
     st.sampled_from(["/", "/", "/opt", "/a/b/c"]),
 )
 @settings(max_examples=80)
-def test_any_tree_under_any_policy(spec, owner, epoch, xattrs, dest):
+def test_any_tree_under_any_policy(spec, owner, epoch, mtime, chmod, xattrs, dest):
     with made(spec) as root:
         at = {} if dest == "/" else placed(root, dest, epoch)
-        if at and owner is not None:
-            # The root of the source is found in it, and so has the owner that is asked for.
-            last = at["prefix"]
-            at["above"][last] = replace(at["above"][last], uid=owner, gid=owner)
-        rules = Rules(uid=owner, gid=owner, mtime_limit=epoch, xattrs=xattrs, **at)
-        policy = TreePolicy(uid=owner, gid=owner, mtime_limit=epoch, xattrs=xattrs)
+        modes = (lambda kind, mode: mode & 0o755) if chmod else None
+        rules = Rules(uid=owner, gid=owner, mtime_limit=epoch, mtime=mtime, modes=modes, xattrs=xattrs, **at)
+        if at:
+            # The root of the source is found in it, and so is what is asked for.
+            root_of_source = at["above"][at["prefix"]]
+            at["above"][at["prefix"]] = tarreference._under_policy(root_of_source, rules)
+        policy = TreePolicy(
+            uid=owner,
+            gid=owner,
+            mtime_limit=epoch,
+            mtime=mtime,
+            chmod="go-w,a-st" if chmod else None,
+            xattrs=xattrs,
+        )
         assert_is_the_reference(root, dest, policy, rules)
 
 
