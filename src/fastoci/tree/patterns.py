@@ -8,6 +8,7 @@ the last pattern that matches decides. A pattern that matches a directory matche
 from __future__ import annotations
 
 import posixpath
+import re
 
 from fastoci._engine.pattern import PatternSet
 from fastoci.errors import StoreError, UsageError
@@ -16,6 +17,29 @@ __all__ = ["compile_patterns", "read_ignorefile"]
 
 Token = tuple[str, int | list[tuple[int, int]] | None]
 _IGNOREFILE_LIMIT = 4 * 1024 * 1024
+
+# Docker's matcher hands escapes and classes to Go's regular expressions (RE2), which know some by name.
+_CONTROLS = {"a": 7, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
+_DIGIT, _UPPER, _LOWER = (0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A)
+_WORD = [_DIGIT, _UPPER, _LOWER, (0x5F, 0x5F)]
+_ESCAPED_CLASSES = {"d": [_DIGIT], "w": _WORD, "s": [(9, 10), (12, 13), (32, 32)]}
+_NAMED_CLASSES = {
+    "alnum": [_DIGIT, _UPPER, _LOWER],
+    "alpha": [_UPPER, _LOWER],
+    "ascii": [(0, 0x7F)],
+    "blank": [(9, 9), (32, 32)],
+    "cntrl": [(0, 31), (127, 127)],
+    "digit": [_DIGIT],
+    "graph": [(33, 126)],
+    "lower": [_LOWER],
+    "print": [(32, 126)],
+    "punct": [(33, 47), (58, 64), (91, 96), (123, 126)],
+    "space": [(9, 13), (32, 32)],
+    "upper": [_UPPER],
+    "word": _WORD,
+    "xdigit": [_DIGIT, (0x41, 0x46), (0x61, 0x66)],
+}
+_NAMED_CLASS = re.compile(r"\[:([a-z]+):\]")
 
 
 def read_ignorefile(path: str) -> tuple[str, ...]:
@@ -56,7 +80,7 @@ def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:
         negated = text.startswith("!")
         if negated:
             text = text[1:].strip()
-            if not text:
+            if not text or not posixpath.normpath(text).strip("/"):
                 raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the exclamation mark")
         text = _clean(text)
         # Docker's reader and its matcher each trim and clean, one after the other: `docs /` is `docs`.
@@ -122,13 +146,28 @@ def _tokens(text: str, pattern: str) -> list[Token]:
         elif character == "\\":
             if at == len(text):
                 raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the backslash")
-            tokens.append(("literal", _point(text[at])))
+            tokens.append(_escaped(text[at], pattern))
             at += 1
         elif character == "[":
             at = _class(text, at, tokens, pattern)
         else:
             tokens.append(("literal", _point(character)))
     return tokens
+
+
+def _escaped(character: str, pattern: str) -> Token:
+    """Return what a character after a backslash means: itself, but for what Go's regular expressions know by a letter.
+
+    Raises:
+        UsageError: It is another letter, which these refuse, or take for what has no meaning in a path.
+    """
+    if character in _CONTROLS:
+        return "literal", _CONTROLS[character]
+    if character.lower() in _ESCAPED_CLASSES:
+        return ("class" if character.islower() else "class_not"), list(_ESCAPED_CLASSES[character.lower()])
+    if character.isalnum() and not "\udc80" <= character <= "\udcff":
+        raise UsageError(f"illegal exclude pattern {pattern!r}", cause=f"a backslash before {character!r}")
+    return "literal", _point(character)
 
 
 def _class(text: str, at: int, tokens: list[Token], pattern: str) -> int:
@@ -138,6 +177,17 @@ def _class(text: str, at: int, tokens: list[Token], pattern: str) -> int:
         at += 1
     ranges: list[tuple[int, int]] = []
     while not ranges or text[at : at + 1] != "]":
+        named = _NAMED_CLASS.match(text, at)
+        if named is not None:
+            if named[1] not in _NAMED_CLASSES:
+                raise UsageError(f"illegal exclude pattern {pattern!r}", cause=f"no class is called {named[1]!r}")
+            ranges += _NAMED_CLASSES[named[1]]
+            at = named.end()
+            continue
+        if text[at : at + 1] == "\\" and text[at + 1 : at + 2] in _ESCAPED_CLASSES:
+            ranges += _ESCAPED_CLASSES[text[at + 1]]
+            at += 2
+            continue
         low, at = _class_member(text, at, pattern)
         high = low
         if text[at : at + 1] == "-":
@@ -157,8 +207,15 @@ def _class_member(text: str, at: int, pattern: str) -> tuple[int, int]:
             cause=f"a {text[at]!r} stands where a member of a class should be",
             hint=f"write \\{text[at]} for the character itself",
         )
-    if text[at : at + 1] == "\\":
-        at += 1
+    if text[at : at + 1] in ("*", "?"):
+        raise UsageError(
+            f"illegal exclude pattern {pattern!r}",
+            cause=f"a {text[at]!r} in a class ends it, to Docker's builder, and means nothing that anyone would write",
+            hint=f"write \\{text[at]} for the character itself",
+        )
+    escaped = text[at : at + 1] == "\\"
+    at += escaped
     if at >= len(text):
         raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a class has no closing bracket")
-    return _point(text[at]), at + 1
+    point = _CONTROLS.get(text[at]) if escaped else None
+    return _point(text[at]) if point is None else point, at + 1

@@ -1,0 +1,3 @@
+module fastoci.test/buildkitcontext
+
+go 1.22
