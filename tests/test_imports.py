@@ -65,6 +65,8 @@ ENGINE = {
 # Packages from outside -> the rooms that may import them, so that each can be replaced in one place.
 THIRD_PARTY = {
     "isal": {"layer", "use case"},  # `validate` inflates what `layer` deflated
+    "backports": {"layer"},
+    "compression": {"layer"},
     "urllib3": {"registry"},
     "rich": {"cli"},
     "typer": {"cli"},

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal, cast
 from isal import igzip
 
 from fastoci.errors import FastociError
+from fastoci.layer.zstd import find_zstd
 from fastoci.parallel import StoppedError
 from fastoci.threads import start_threads
 
@@ -35,12 +36,9 @@ def zstd_reader() -> Callable[[BinaryIO], BinaryIO] | None:
 
     Python 3.14 brings one; before it, `backports.zstd` or `zstandard` do where they happen to be installed.
     """
-    for name in ("compression.zstd", "backports.zstd"):
-        try:
-            module: Any = importlib.import_module(name)
-        except ImportError:
-            continue
-        return lambda stream: module.ZstdFile(stream, "rb")
+    module = find_zstd()
+    if module is not None:
+        return lambda stream: cast("BinaryIO", module.ZstdFile(stream, "rb"))
     try:
         zstandard: Any = importlib.import_module("zstandard")
     except ImportError:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastoci._engine.plan import Plan
 from fastoci._engine.renderer import Renderer
@@ -17,6 +18,7 @@ from fastoci.events import Event, discard
 from fastoci.layer.options import BLOCK_SIZE, LayerOptions
 from fastoci.layer.pack import PackedLayer, pack_blocks, pack_tree
 from fastoci.layer.treeblocks import TreeBlocks
+from fastoci.layer.zstd import find_zstd
 from fastoci.spec.digest import Digest
 from fastoci.tree.patterns import compile_patterns
 from fastoci.tree.policy import TreePolicy
@@ -54,6 +56,9 @@ class Packed:
     @property
     def tar(self) -> bytes:
         """The tar stream."""
+        if self.layer.descriptor.media_type.endswith("zstd"):
+            module: Any = find_zstd()
+            return bytes(module.decompress(self.blob))
         return gzip.decompress(self.blob) if self.layer.descriptor.media_type.endswith("gzip") else self.blob
 
 

@@ -31,9 +31,12 @@ class TreeFlags:
         int | None,
         typer.Option("-T", "--threads", min=1, max=1024, metavar="N", help="Workers.  [default: the CPUs there are]"),
     ] = None
-    compression: Annotated[Literal["gzip", "none"], typer.Option(help="What becomes of the layers' tars.")] = "gzip"
+    compression: Annotated[Literal["gzip", "zstd", "none"], typer.Option(help="What becomes of the layers' tars.")] = (
+        "gzip"
+    )
     compression_level: Annotated[
-        int, typer.Option(min=1, max=3, metavar="N", help="1 to 3; 3 gives other bytes on other CPUs.")
+        int,
+        typer.Option(min=1, max=19, metavar="N", help="gzip: 1 to 3, 3 gives other bytes elsewhere; zstd: 1 to 19."),
     ] = 1
     exclude: Annotated[_Many, typer.Option(metavar="PATTERN", help="Leave out, as .dockerignore says it.")] = None
     ignorefile: Annotated[str | None, typer.Option(metavar="FILE", help="A file of such patterns.")] = None
@@ -158,7 +161,7 @@ def run(
     with output.console() as console:
         options = config.options(lambda message, hint: console.sink(Warned(message, hint)))
         making, policy, epoch, reached = tree.layer(), tree.policy(), tree.epoch(), registry.options()
-        level = f":{making.level}" if making.compression == "gzip" else ""
+        level = "" if making.compression == "none" else f":{making.level}"
         platform = options.platform or Platform.host()
         console.headline(f"{platform} {making.compression}{level} threads={making.threads or available_cpus()}")
         files.prepare()

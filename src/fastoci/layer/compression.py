@@ -6,6 +6,8 @@ ISA-L and ends on a byte boundary (RFC 1951, an empty stored block), so that blo
 ISA-L's levels 1 and 2 hash an uninitialised register when a stream starts without history; the same block would now
 and then become other, valid bytes in another process. So the first 64 bytes of a block are written as a stored deflate
 block, and the rest is compressed with these 64 bytes as its dictionary: then there is history from the first byte on.
+
+Zstandard is in a file of its own, `zstd.py`.
 """
 
 from __future__ import annotations
@@ -103,7 +105,15 @@ class NoCompressor:
 
 
 def compressor_for(options: LayerOptions) -> Compressor:
-    """Return the compressor that the options name."""
+    """Return the compressor that the options name.
+
+    Raises:
+        FastociError: There is no library for it here.
+    """
+    if options.compression == "zstd":
+        from fastoci.layer.zstd import ZstdCompressor  # not at the top: that builds upon this, and few want it
+
+        return ZstdCompressor(options.level)
     return GzipCompressor(options.level) if options.compression == "gzip" else NoCompressor()
 
 

@@ -94,14 +94,18 @@ def _begun(kind: str, options: LayerOptions, details: tuple[object, ...]) -> has
         BLOCK_SIZE,
         options.compression,
         options.level,
-        _compressor_version(),
+        _compressor_version(options),
         platform.machine(),
         *details,
     )
     return hashlib.sha256(repr(words).encode())
 
 
-def _compressor_version() -> str:
+def _compressor_version(options: LayerOptions) -> str:
+    if options.compression == "zstd":
+        from fastoci.layer.zstd import zstd_version
+
+        return zstd_version()
     # 17 ms, which a build that pushes nothing need not take.
     from importlib.metadata import PackageNotFoundError, version
 

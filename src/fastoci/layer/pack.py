@@ -190,6 +190,18 @@ class PlannedLayer:
         )
 
 
+def _warn_of_libzstd(level: int, sink: Sink) -> None:
+    from fastoci.layer.zstd import differs_from_golden, zstd_version
+
+    if differs_from_golden(level):
+        sink(
+            Warned(
+                f"libzstd {zstd_version()} compresses to other bytes than 1.5.7, of which digests are promised",
+                "layers are valid, but their digests are not those of other machines",
+            )
+        )
+
+
 def pack_blocks(
     blocks: BlockSource, title: str, options: LayerOptions, writer: BlobSink, sink: Sink, started: float
 ) -> PackedLayer:
@@ -202,6 +214,8 @@ def pack_blocks(
                 "that fastoci asks for, on a CPU with SSE4.2",
             )
         )
+    if options.compression == "zstd":
+        _warn_of_libzstd(options.level, sink)
     announcement = _Announcement(blocks, title, sink, started)
     announcement.make()
     throttle = Throttle()
