@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from fastoci.errors import UsageError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfigOptions", "format_time", "inherited", "make_config", "override"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND = -62135596800  # 0001-01-01T00:00:00Z
 _LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z
 _SIGNALS = frozenset(
@@ -213,7 +214,8 @@ def _created(options: ConfigOptions, layers: Sequence[PackedLayer], source_date_
 
 def format_time(seconds: int) -> str:
     """Return seconds since 1970 as RFC 3339 has them (config.md, "created"), held within the years it can say."""
-    moment = datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
+    # Not `fromtimestamp`: it asks the C library, which counts leap seconds where TZ is one of the `right` zones.
+    moment = _EPOCH + timedelta(seconds=min(max(seconds, _FIRST_SECOND), _LAST_SECOND))
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(len("0001-01-01T00:00:00Z"), "0")
 
 
