@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fastoci.spec.imagename import ImageName
     from fastoci.spec.platform import Platform
 
-__all__ = ["Limits", "Owners", "Unpacked", "unpack"]
+__all__ = ["ImageLayer", "Limits", "Owners", "TarStream", "Unpacked", "layers_of", "unpack"]
 
 _TITLE_DIGITS = 8
 
@@ -104,7 +104,7 @@ def unpack(
     owners = owners or Owners(keep=os.geteuid() == 0)
     usage = Usage(limits or Limits())
     with open_image(image, options or RegistryOptions(), sink) as source:
-        manifest, layers = _layers_of(source, platform)
+        manifest, layers = layers_of(source, platform)
         target = Target(path, merge=merge)
         try:
             with target:
@@ -119,8 +119,15 @@ def unpack(
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
-    """A layer to be unpacked, and what to call it."""
+class ImageLayer:
+    """A layer of an image.
+
+    Attributes:
+        descriptor: Of its blob.
+        diff_id: Of its tar stream, as the config says.
+        compression: How the blob is compressed.
+        what: What to call it in errors.
+    """
 
     descriptor: Descriptor
     diff_id: Digest
@@ -129,11 +136,12 @@ class _Layer:
 
     @property
     def title(self) -> str:
+        """What to call it on screen."""
         return self.descriptor.digest.hex[:_TITLE_DIGITS]
 
 
 def _fill(
-    source: ImageSource, target: Target, layers: list[_Layer], owners: Owners, usage: Usage, sink: Sink
+    source: ImageSource, target: Target, layers: list[ImageLayer], owners: Owners, usage: Usage, sink: Sink
 ) -> tuple[int, dict[str, int]]:
     total = 0
     rootfs = Rootfs(target.fd, target.path, owners, usage, occupied=target.is_occupied, is_new=target.is_new)
@@ -141,7 +149,7 @@ def _fill(
         for layer in layers:
             started = time.monotonic()
             before = usage.size
-            stream = _Stream(source, layer, usage, sink)
+            stream = TarStream(source, layer, usage, sink)
             with closing(stream):
                 entries = rootfs.apply(iter(stream), layer.what)
             total += entries
@@ -151,10 +159,17 @@ def _fill(
     return total, rootfs.refused
 
 
-class _Stream:
-    """A layer's tar stream, compared with its digests and held against the limits as it passes."""
+class TarStream:
+    """A layer's tar stream, compared with its digests and held against the limits as it passes.
 
-    def __init__(self, source: ImageSource, layer: _Layer, usage: Usage, sink: Sink) -> None:
+    Args:
+        source: Where the layer is.
+        layer: The layer.
+        usage: Counts its bytes.
+        sink: Told how it goes on.
+    """
+
+    def __init__(self, source: ImageSource, layer: ImageLayer, usage: Usage, sink: Sink) -> None:
         self._layer = layer
         self._usage = usage
         self._sink = sink
@@ -164,12 +179,18 @@ class _Stream:
         self._hashed = Ahead(self._hash, "fastoci-diff-id")
 
     def close(self) -> None:
+        """Stop the threads, and close the blob."""
         # The one that takes from the other goes first, or it would wait for what was taken away.
         self._hashed.close()
         self._inflated.close()
         self._blob.stream.close()
 
     def __iter__(self) -> Iterator[bytes]:
+        """Yield the stream.
+
+        Raises:
+            InvalidImageError: It is not what its digests say, or grows beyond a limit.
+        """
         layer, total = self._layer, self._layer.descriptor.size
         throttle = Throttle()
         done = 0
@@ -228,7 +249,18 @@ class _Counted(io.RawIOBase):
         return data
 
 
-def _layers_of(source: ImageSource, platform: Platform | None) -> tuple[Digest, list[_Layer]]:
+def layers_of(source: ImageSource, platform: Platform | None) -> tuple[Digest, list[ImageLayer]]:
+    """Return the digest of an image's manifest, and its layers, the lowest first.
+
+    Args:
+        source: Where the image is.
+        platform: Which member of an index; None is this machine's.
+
+    Raises:
+        ImageNotFoundError: It is not there, or not for this platform.
+        InvalidImageError: It is no image of a root filesystem, or one of its documents is not valid.
+        FastociError: Nothing here inflates one of its layers.
+    """
     descriptor = select_manifest(source, source.resolve(), platform)
     manifest = read_document(source, descriptor)
     if not isinstance(manifest, Manifest):  # select_manifest returns no index
@@ -255,7 +287,7 @@ def _layers_of(source: ImageSource, platform: Platform | None) -> tuple[Digest, 
     return descriptor.digest, [_layer(source, layer, diff_id) for layer, diff_id in pairs]
 
 
-def _layer(source: ImageSource, descriptor: Descriptor, diff_id: Digest) -> _Layer:
+def _layer(source: ImageSource, descriptor: Descriptor, diff_id: Digest) -> ImageLayer:
     what = f"the layer {descriptor.digest} of {source.name}"
     compression = mediatypes.compression_of(descriptor.media_type)
     if compression is None:
@@ -270,4 +302,4 @@ def _layer(source: ImageSource, descriptor: Descriptor, diff_id: Digest) -> _Lay
         )
     if not diff_id.is_supported:
         raise InvalidImageError(f"{what} cannot be unpacked", cause=f"its diff_id is {diff_id.algorithm}")
-    return _Layer(descriptor, diff_id, compression, what)
+    return ImageLayer(descriptor, diff_id, compression, what)
