@@ -6,8 +6,11 @@ import os
 import stat
 
 import pytest
-from tarkit import END, TIME, entry, folder, hardlink, opaque, symlink, unpack, whiteout
+from tarkit import END, LAYER, TIME, entry, folder, hardlink, opaque, symlink, unpack, whiteout
 
+from fastoci.rootfs.changeset import Rootfs
+from fastoci.rootfs.limits import Limits, Usage
+from fastoci.rootfs.owners import Owners
 from imagekit import GZIP
 from oracles.nasty import CAPABILITY, is_root
 from oracles.snapshot import snapshot
@@ -165,3 +168,20 @@ def test_times_have_fractions_and_may_lie_before_the_epoch(tmp_path):
     unpack(tmp_path / "out", layer)
     found = snapshot(tmp_path / "out")
     assert [found[name].mtime_ns for name in (b"a", b"b", b"c")] == [1600000000123456789, -1500000000, -7 * 10**9]
+
+
+@pytest.mark.parametrize("end", [b"", bytes(512), bytes(1024), bytes(10240)])
+def test_the_end_may_be_short_as_some_writers_have_it(end, tmp_path):
+    """umoci's layers of whiteouts end without a block of zeros; GNU tar and Go take them."""
+    (tmp_path / "out").mkdir()
+    fd = os.open(tmp_path / "out", os.O_RDONLY)
+    rootfs = Rootfs(fd, str(tmp_path / "out"), Owners(keep=False), Usage(Limits()))
+    try:
+        assert rootfs.apply(iter([entry("f", data=b"x") + end]), LAYER) == 1
+        assert rootfs.apply(iter([end]), LAYER) == 0
+        assert rootfs.apply(iter([entry("g", data=b"x" * 600)[:1112]]), LAYER) == 1
+        rootfs.finish()
+    finally:
+        rootfs.close()
+        os.close(fd)
+    assert names(tmp_path / "out") == ["f", "g"]
