@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -56,6 +57,9 @@ def is_cached(path):
         return os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT) == 1
     except BlockingIOError:
         return False
+    except OSError as error:
+        assert error.errno == errno.EOPNOTSUPP, error
+        return True
     finally:
         os.close(fd)
 
