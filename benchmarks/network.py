@@ -115,7 +115,6 @@ def push(pusher: Pusher, what: Image, place: str, directory: str, jobs: int) -> 
 def run(command: list[str], directory: str) -> Usage:
     """Run a command that has to succeed, with a home of its own and nothing left to be written to the disk."""
     trees.settle()
-    # skopeo remembers where it has seen a blob, and would have it mounted from there.
     home = f"{directory}/home"
     shutil.rmtree(home, ignore_errors=True)
     os.makedirs(home)

@@ -16,6 +16,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import network
 import trees
@@ -31,34 +32,23 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     directory = tempfile.mkdtemp(prefix="push-", dir=trees.cache_directory())
     try:
-        with network.server(os.environ.get("SERVER", "registry")) as registry:
-            for layers in (1, 4):
-                measure(registry, directory, layers, rounds)
+        for layers in (1, 4):
+            measure(os.environ.get("SERVER", "registry"), directory, layers, rounds)
     finally:
         shutil.rmtree(directory)
     print(machine())
 
 
-def measure(registry: network.Registry, directory: str, layers: int, rounds: int) -> None:
+def measure(server: str, directory: str, layers: int, rounds: int) -> None:
     """Push an image of so many layers by everybody in turn, and print the table."""
     image = network.image(f"{directory}/{layers}", layers, SIZE // layers)
     found: dict[str, list[Usage]] = {}
-    for turn in range(rounds):
-        for pusher in network.PUSHERS:
-            if pusher.found():
-                place = f"{registry.host}/push{layers}/{pusher.program.rpartition('/')[2]}{turn}"
-                found.setdefault(pusher.name, []).append(network.push(pusher, image, place, directory, JOBS))
-                assert all(network.stands(registry, digest) for digest, _ in image.blobs)
-        walls = []
-        for digest, _ in image.blobs:
-            place = f"{registry.host}/v2/push{layers}/curl{turn}"
-            walls.append(network.run(network.curl(image.path(digest), place, digest), directory))
-        found.setdefault("curl -T", []).append(
-            Usage(sum(one.wall for one in walls), sum(one.cpu for one in walls), max(one.memory for one in walls))
-        )
-        again = network.push(network.PUSHERS[0], image, f"{registry.host}/push{layers}/fastoci{turn}", directory, JOBS)
-        found.setdefault("fastoci push, all stands", []).append(again)
-    print(f"\n{image.size / MIB:,.0f} MiB in {layers} layers to {registry.daemon.name}, {JOBS} jobs; {rounds} rounds")
+    for _ in range(rounds):
+        # A server of its own for each round: skopeo remembers which host has a blob, and has it mounted.
+        with network.server(server) as registry:
+            for name, usage in one_round(registry, image, directory):
+                found.setdefault(name, []).append(usage)
+    print(f"\n{image.size / MIB:,.0f} MiB in {layers} layers to {server}, {JOBS} jobs; {rounds} rounds")
     print(f"  {'':<26}{'wall s':>8}{'(least-most)':>16}{'MiB/s':>8}{'CPU s':>8}{'peak MiB':>10}")
     for name, runs in found.items():
         times = [one.wall for one in runs]
@@ -71,6 +61,22 @@ def measure(registry: network.Registry, directory: str, layers: int, rounds: int
         if not peer.found():
             print(f"  {peer.name:<26}left out: not on PATH")
     shutil.rmtree(f"{directory}/{layers}")
+
+
+def one_round(registry: network.Registry, image: network.Image, directory: str) -> Iterator[tuple[str, Usage]]:
+    """Push once by everybody."""
+    for pusher in network.PUSHERS:
+        if pusher.found():
+            place = f"{registry.host}/push/{pusher.program.rpartition('/')[2]}"
+            yield pusher.name, network.push(pusher, image, place, directory, JOBS)
+            assert all(network.stands(registry, digest) for digest, _ in image.blobs)
+    runs = [
+        network.run(network.curl(image.path(digest), f"{registry.host}/v2/push/curl", digest), directory)
+        for digest, _ in image.blobs
+    ]
+    yield "curl -T", Usage(sum(one.wall for one in runs), sum(one.cpu for one in runs), max(one.memory for one in runs))
+    ours = network.PUSHERS[0]
+    yield "fastoci push, all stands", network.push(ours, image, f"{registry.host}/push/fastoci", directory, JOBS)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fake_registry import FakeRegistry, answer, error, reset_at
+from fake_registry import PASSWORD, PROFILES, USER, FakeRegistry, answer, error, reset_at
 
 from fastoci import events
 from fastoci.build import build
@@ -296,6 +296,37 @@ def test_broken_at_any_byte_and_packed_again(tree, hub, tmp_path, style, at):
         # `0-0` may mean none or one byte: a registry that says it may have to be asked, by a chunk, which it means.
         [summary] = [event for event in seen if isinstance(event, events.PushSummary)]
         assert summary.repeated <= (2 if at % CHUNK > 1 else 4) * CHUNK
+
+
+@pytest.fixture(params=PROFILES)
+def played(request, hub):
+    """A registry of each kind, which wants tokens and takes no manifest whose blobs are missing."""
+    hub.style = request.param
+    hub.auth = "token"
+    hub.checks_manifests = True
+    hub.repositories = {"me/app"}
+    return hub
+
+
+@pytest.mark.parametrize("at", [(0, 0), (1, 50_000)])
+def test_every_registry_over_a_line_that_breaks(tree, played, tmp_path, at):
+    number, cut = at
+    blobs, digest = two_passes(tree, tmp_path / "two")
+    played.on("PATCH", UPLOADS.rstrip("s/"), reset_at(cut), skip=number)
+    result = push(tree, f"{played.host}/me/app:1", credentials=(USER, PASSWORD))
+    assert str(result.digest) == digest
+    assert_stands(played, "me/app", digest, blobs)
+
+
+def test_every_registry_after_a_kill(tree, played, tmp_path, monkeypatch):
+    blobs, digest = two_passes(tree, tmp_path / "two")
+    with monkeypatch.context() as patch:
+        killed_at(patch, 5 * CHUNK if played.style != "google" else 0)
+        with pytest.raises(KilledError):
+            push(tree, f"{played.host}/me/app:1", credentials=(USER, PASSWORD))
+    result = push(tree, f"{played.host}/me/app:1", credentials=(USER, PASSWORD))
+    assert str(result.digest) == digest
+    assert_stands(played, "me/app", digest, blobs)
 
 
 def test_a_registry_that_is_gone_for_good(tree, hub, state):

@@ -151,7 +151,7 @@ def test_what_is_asked_for_is_part_of_both(tree, wish):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("_compressor_version", lambda: "0.0.1"),
+        ("_compressor_version", lambda _: "0.0.1"),
         ("FORMAT_VERSION", 2),
         ("BLOCK_SIZE", 1 << 20),
         ("__version__", "0.0.1"),
