@@ -1,8 +1,8 @@
-"""Ctrl-C at a chosen moment: KeyboardInterrupt before the nth line that the calling thread runs in fastoci's own code.
+"""Ctrl-C at a chosen moment: KeyboardInterrupt at the nth call of one of fastoci's own functions in the calling thread.
 
-Python raises a signal's exception between two instructions of the main thread. A trace function does the same at a line
-that is chosen by its number, so that any moment can be had again, and a moment that some clock happens upon once in a
-thousand runs is as likely as every other.
+Python looks for signals where a function begins, where a loop goes round, and where a call has returned. A trace
+function raises at the first of these, at a call that is chosen by its number: so any moment can be had again, and one
+that some clock happens upon once in a thousand runs is as likely as every other.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import fastoci
 _PACKAGE = os.path.dirname(fastoci.__file__) + os.sep
 
 
-class Lines:
-    """Counts the lines that the calling thread runs in fastoci's code.
+class Calls:
+    """Counts the calls of fastoci's functions in the calling thread.
 
     Attributes:
-        where: The file and line before which it interrupted, empty where it did not.
-        handles_descriptors: Whether that is in a function that opens or closes something itself: between a descriptor
-            and whoever is to close it there is always a moment that belongs to neither.
+        where: The file and line of the function that it interrupted, empty where it did not.
+        handles_descriptors: Whether that is in or beneath a function that opens or closes something itself: between a
+            descriptor and whoever is to close it there is always a moment that belongs to neither.
 
     Args:
-        last: Before the line of this number, counted from 1, KeyboardInterrupt is raised, once; 0: before none.
+        last: At the call of this number, counted from 1, KeyboardInterrupt is raised, once; 0: at none.
     """
 
     def __init__(self, last: int = 0) -> None:
@@ -37,26 +37,25 @@ class Lines:
         self.handles_descriptors = False
         self._last = last
 
-    def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
-        return self._line if frame.f_code.co_filename.startswith(_PACKAGE) else None
-
-    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "line":
-            self.count += 1
-            if self.count == self._last:
-                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                self.handles_descriptors = not {"open", "close"}.isdisjoint(frame.f_code.co_names)
-                raise KeyboardInterrupt
-        return self._line
+    def _call(self, frame: FrameType, event: str, argument: Any) -> None:
+        if not frame.f_code.co_filename.startswith(_PACKAGE):
+            return
+        self.count += 1
+        if self.count == self._last:
+            self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            caller = frame.f_back
+            codes = [frame.f_code] if caller is None else [frame.f_code, caller.f_code]
+            self.handles_descriptors = any(not {"open", "close"}.isdisjoint(code.co_names) for code in codes)
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def interrupted_before(line: int = 0) -> Iterator[Lines]:
-    """Count lines, and interrupt before the one of this number, as long as the context lasts."""
-    lines = Lines(line)
+def interrupted_at(call: int = 0) -> Iterator[Calls]:
+    """Count calls, and interrupt at the one of this number, as long as the context lasts."""
+    calls = Calls(call)
     before = sys.gettrace()
-    sys.settrace(lines._call)
+    sys.settrace(calls._call)
     try:
-        yield lines
+        yield calls
     finally:
         sys.settrace(before)
