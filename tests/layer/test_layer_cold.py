@@ -58,7 +58,8 @@ def is_cached(path):
     except BlockingIOError:
         return False
     except OSError as error:
-        assert error.errno == errno.EOPNOTSUPP, error
+        if error.errno != errno.EOPNOTSUPP:
+            raise
         return True
     finally:
         os.close(fd)
