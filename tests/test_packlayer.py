@@ -158,6 +158,11 @@ def test_outputs_that_cannot_be(work, output, error, message):
     assert sorted(path.name for path in work.iterdir()) == ["app", "rootfs"]
 
 
+def test_a_directory_that_is_not_there_is_made(work):
+    pack_layer("app", "new/parts/")
+    assert sorted(path.name for path in (work / "new/parts").iterdir()) == ["app.tar.gz", "app.tar.gz.json"]
+
+
 def test_what_cannot_be_packed_leaves_nothing(work):
     (work / "app/.wh.conf").touch()
     with pytest.raises(TreeError, match=r"\.wh\.conf"):

@@ -15,6 +15,7 @@ from fastoci.layer.pack import PackedLayer, PlannedLayer, plan_tree
 from fastoci.output import check_outside, default_output
 from fastoci.packedlayer import document_text, layer_document
 from fastoci.registry.options import RegistryOptions
+from fastoci.store.faults import explained
 from fastoci.store.wholefile import WholeFile
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import STDIN, TreeSource
@@ -44,8 +45,8 @@ def pack_layer(
 
     Args:
         source: A directory or a tar archive, as `build` takes them.
-        output: A file; a directory to hold a file named after the source; or `docker://HOST/REPOSITORY`. None is the
-            working directory.
+        output: A file; a directory to hold a file named after the source, made if it ends in a slash; or
+            `docker://HOST/REPOSITORY`. None is the working directory.
         policy: What becomes of what the tree holds.
         layer: How the layer is made.
         registry: How a registry is reached.
@@ -108,6 +109,9 @@ def _write(
         name.encode()
     except UnicodeEncodeError:
         raise UsageError(f"{path!r} is not UTF-8, and the layer's document can hold nothing else") from None
+    if output is not None and output.endswith("/"):
+        with explained(f"cannot write {path}", output):
+            os.makedirs(output, exist_ok=True)
     with WholeFile(path) as blob:
         with plan as planned:
             packed = planned.pack(blob)
