@@ -16,6 +16,7 @@ from typing import Any
 
 import fastoci
 
+_HANDLING = {"open", "close", "__enter__", "__exit__"}
 _PACKAGE = os.path.dirname(fastoci.__file__) + os.sep
 
 
@@ -45,7 +46,7 @@ class Calls:
             self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
             caller = frame.f_back
             codes = [frame.f_code] if caller is None else [frame.f_code, caller.f_code]
-            self.handles_descriptors = any(not {"open", "close"}.isdisjoint(code.co_names) for code in codes)
+            self.handles_descriptors = any(not _HANDLING.isdisjoint((code.co_name, *code.co_names)) for code in codes)
             raise KeyboardInterrupt
 
 
