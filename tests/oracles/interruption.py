@@ -16,6 +16,8 @@ from typing import Any
 
 import fastoci
 
+_HANDLING = {"open", "close", "__enter__", "__exit__"}
+_SPARED = {"<genexpr>", "__exit__", "stop", "_stop", "_join"}
 _PACKAGE = os.path.dirname(fastoci.__file__) + os.sep
 
 
@@ -38,14 +40,16 @@ class Calls:
         self._last = last
 
     def _call(self, frame: FrameType, event: str, argument: Any) -> None:
-        if not frame.f_code.co_filename.startswith(_PACKAGE):
+        # A generator expression that is thrown away is entered once more, and what it raises then is lost to everybody.
+        # What ends the work is spared: interrupted at its very beginning, it leaves a thread to the end of the process.
+        if not frame.f_code.co_filename.startswith(_PACKAGE) or frame.f_code.co_name in _SPARED:
             return
         self.count += 1
         if self.count == self._last:
             self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
             caller = frame.f_back
             codes = [frame.f_code] if caller is None else [frame.f_code, caller.f_code]
-            self.handles_descriptors = any(not {"open", "close"}.isdisjoint(code.co_names) for code in codes)
+            self.handles_descriptors = any(not _HANDLING.isdisjoint((code.co_name, *code.co_names)) for code in codes)
             raise KeyboardInterrupt
 
 
