@@ -42,6 +42,7 @@ _TESTS = pytest.StashKey["itertools.count[int]"]()
 _KEPT = {"FASTOCI_BENCH", "FASTOCI_REQUIRE_REAL_PARTS", "FASTOCI_TESTS", "FASTOCI_TESTS_SEED"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process where several run (`-n auto --dist loadgroup`), and the real parts in one."""
     if not config.pluginmanager.hasplugin("xdist"):

@@ -34,7 +34,8 @@ FILES = {"bin/hello": noise(3000), "etc/motd": b"welcome"}
 @pytest.fixture
 def public():
     """A directory that everybody is let into, which pytest's own are not."""
-    path = tempfile.mkdtemp()
+    # Not below TMPDIR, which may be somebody's own.
+    path = tempfile.mkdtemp(dir="/var/tmp")
     os.chmod(path, 0o755)
     yield Path(path)
     shutil.rmtree(path)
