@@ -42,16 +42,6 @@ _TESTS = pytest.StashKey["itertools.count[int]"]()
 _KEPT = {"FASTOCI_BENCH", "FASTOCI_REQUIRE_REAL_PARTS", "FASTOCI_TESTS", "FASTOCI_TESTS_SEED"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process where several run (`-n auto --dist loadgroup`), and the real parts in one."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        name = "e2e" if "e2e" in item.path.parts else item.path.name
-        item.add_marker(pytest.mark.xdist_group(name))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _caller_has_no_settings() -> None:
     for name in list(os.environ):
