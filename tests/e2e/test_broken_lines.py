@@ -124,7 +124,8 @@ def test_resets(how: str, resets: int, going_on: Registry, large: Work) -> None:
     """However often the line breaks: it always succeeds, and the server receives hardly more than the blob."""
     repository = f"broken/{how}-{resets}"
     with Line(going_on.host, breaks=[large.size // (resets + 1)] * resets, rate=RATE, drain=DRAIN) as line:
-        result = large.fastoci.ok(*large.command(how, line.host, repository), timeout=600)
+        # One at a time: with two the chunks of a blob may be spread over connections that never come to their break.
+        result = large.fastoci.ok(*large.command(how, line.host, repository), "--jobs", "1", timeout=600)
     large.stands(going_on, repository)
     note(f"{how}, {resets} resets: {line.sent / large.size:.4f} of the blob; {total(result.stderr)}")
     assert line.resets == resets

@@ -39,7 +39,8 @@ def made_of(path: str | os.PathLike[str]) -> str:
 @pytest.fixture(scope="module")
 def public() -> Iterator[Path]:
     """A directory that everybody is let into."""
-    path = tempfile.mkdtemp(prefix="fastoci-same-")
+    # Not below TMPDIR, which may be somebody's own.
+    path = tempfile.mkdtemp(prefix="fastoci-same-", dir="/var/tmp")
     os.chmod(path, 0o755)
     yield Path(path)
     shutil.rmtree(path)
