@@ -165,6 +165,8 @@ cdef class ReadAhead:
         cdef size_t number
         cdef int fd
         cdef const Piece *piece
+        if self.count == 0:
+            return 0
         qsort(self.pieces, self.count, sizeof(Piece), _by_inode)
         for number in range(self.count):
             if self.plan.stopped:
