@@ -16,8 +16,8 @@ from fastoci.composed import ComposedImage
 from fastoci.copy import CopiedImage, put
 from fastoci.errors import InvalidImageError, UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import ImageSource, named_hosts, open_image, options_for, read_document
-from fastoci.reconfigure import place_of
+from fastoci.image import ImageSource, named_hosts, open_image, options_for
+from fastoci.inplace import place_of, read_image
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
 from fastoci.spec.annotations import BASE_DIGEST, BASE_NAME
@@ -25,7 +25,6 @@ from fastoci.spec.config import History, ImageConfig
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
 from fastoci.spec.imagename import ImageName
-from fastoci.spec.index import Index
 from fastoci.spec.manifest import Manifest
 from fastoci.spec.reference import Reference, is_tag
 
@@ -137,19 +136,7 @@ def rebased(config: ImageConfig, old: ImageConfig, new: ImageConfig) -> ImageCon
 
 
 def _read(source: ImageSource, found: Descriptor) -> tuple[Manifest, ImageConfig]:
-    manifest = read_document(source, found)
-    if isinstance(manifest, Index):
-        raise UsageError(
-            f"{source.name} is an index",
-            cause="each of its images has a base of its own",
-            hint="name one of them by its digest, and join them with fastoci index create",
-        )
-    if manifest.config.media_type not in mediatypes.CONFIGS:
-        raise InvalidImageError(
-            f"{source.name} is no image that runs", cause=f"its config is {manifest.config.media_type[:100]!r}"
-        )
-    what = f"the config {manifest.config.digest} of {source.name}"
-    config = ImageConfig.from_bytes(source.read_blob(manifest.config), what)
+    manifest, config = read_image(source, found, "base")
     if len(config.diff_ids) != len(manifest.layers):
         raise InvalidImageError(
             f"{source.name} is not valid",

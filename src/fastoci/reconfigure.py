@@ -7,24 +7,22 @@ from typing import TYPE_CHECKING
 
 from fastoci.composed import ComposedImage
 from fastoci.copy import CopiedImage, put
-from fastoci.errors import InvalidImageError, UsageError
+from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import ImageSource, RegistryImage, StoredImage, open_image, read_document
+from fastoci.image import ImageSource, open_image
 from fastoci.imageconfig import ConfigOptions, format_time, override
+from fastoci.inplace import place_of, read_image
 from fastoci.spec import mediatypes
-from fastoci.spec.annotations import IMAGE_NAME, REF_NAME
-from fastoci.spec.config import History, ImageConfig
+from fastoci.spec.config import History
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.imagename import ImageName
-from fastoci.spec.index import Index
 from fastoci.spec.reference import is_tag
-from fastoci.store.layout import Layout
 
 if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
     from fastoci.spec.digest import Digest
 
-__all__ = ["place_of", "set_config"]
+__all__ = ["set_config"]
 
 
 def set_config(
@@ -60,19 +58,7 @@ def set_config(
         raise UsageError(f"not a tag: {tag!r}")
     with open_image(image, options, sink) as source:
         found = source.resolve()
-        manifest = read_document(source, found)
-        if isinstance(manifest, Index):
-            raise UsageError(
-                f"{source.name} is an index",
-                cause="each of its images has a config of its own",
-                hint="name one of them by its digest, and join them with fastoci index create",
-            )
-        if manifest.config.media_type not in mediatypes.CONFIGS:
-            raise InvalidImageError(
-                f"{source.name} is no image that runs", cause=f"its config is {manifest.config.media_type[:100]!r}"
-            )
-        what = f"the config {manifest.config.digest} of {source.name}"
-        before = ImageConfig.from_bytes(source.read_blob(manifest.config), what)
+        manifest, before = read_image(source, found, "config")
         moment = changes.created if changes.created is not None else source_date_epoch
         created = before.created if moment is None else format_time(moment)
         step = History(created=created, created_by="fastoci config set", comment="fastoci", empty_layer=True)
@@ -88,35 +74,3 @@ def set_config(
         target, names = place_of(source, found, tag, top.digest)
         composed = ComposedImage(source.name, top, documents, parts)
         return put(composed, top, target, options, names=names, sink=sink)
-
-
-def place_of(source: ImageSource, found: Descriptor, tag: str | None, digest: Digest) -> tuple[ImageName, list[str]]:
-    """Return where an image that is to stand in another's place goes, and its names in a layout.
-
-    Args:
-        source: The image whose place it takes.
-        found: The descriptor of that.
-        tag: The new one's tag; None takes over that of the other.
-        digest: The new one's.
-
-    Raises:
-        UsageError: The other is in an archive.
-    """
-    if isinstance(source, RegistryImage):
-        reference = source.reference
-        tag = tag or (reference.tag if reference.digest is None else None)
-        return ImageName("docker", reference.name, tag, digest if tag is None else None), []
-    if not isinstance(source, StoredImage) or not isinstance(source.store, Layout):
-        raise UsageError(
-            f"{source.name} is in an archive", cause="an archive is written once", hint="fastoci copy it to a layout"
-        )
-    if tag is None and source.image.digest is None:
-        entries = [entry for entry in source.store.index().manifests if entry.digest == found.digest]
-        wanted = source.image.tag
-        names = [
-            entry.annotation(IMAGE_NAME) or entry.annotation(REF_NAME)
-            for entry in entries
-            if wanted is None or wanted in (entry.annotations or {}).values()
-        ]
-        return ImageName("oci", source.path), [name for name in names if name]
-    return ImageName("oci", source.path, tag), []
