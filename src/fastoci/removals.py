@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastoci.errors import UsageError
+from fastoci.spec import whiteouts
 from fastoci.tree.ancestors import Directory, place
 from fastoci.tree.source import TreeSource
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Removals"]
 
-_WHITEOUT = ".wh."
-_OPAQUE = ".wh..wh..opq"
+_WHITEOUT, _OPAQUE = whiteouts.PREFIX.decode(), whiteouts.OPAQUE.decode()
 
 
 @dataclass(frozen=True, slots=True)

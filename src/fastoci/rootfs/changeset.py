@@ -20,15 +20,14 @@ from fastoci.rootfs.filedata import write_data
 from fastoci.rootfs.limits import Usage
 from fastoci.rootfs.tarreader import TarEntry, TarReader, shown
 from fastoci.rootfs.walker import DIRECTORY, remove
+from fastoci.spec import whiteouts
 
 if TYPE_CHECKING:
     from fastoci.rootfs.owners import Owners
 
 __all__ = ["Rootfs"]
 
-_WHITEOUT = b".wh."
-_OPAQUE = b".wh..wh..opq"
-_META = b".wh..wh."  # what aufs keeps for itself
+_META = whiteouts.PREFIX + whiteouts.PREFIX  # what aufs keeps for itself
 
 _HINTS = {
     errno.ENOSPC: "make room on that file system, or unpack elsewhere",
@@ -141,7 +140,7 @@ class Rootfs:
             self._remember(self._root, b".", b"", entry)
             return
         name = names.pop()
-        if name.startswith(_WHITEOUT):
+        if name.startswith(whiteouts.PREFIX):
             self._hide(names, name)
             return
         place = self._enter(names)
@@ -260,9 +259,9 @@ class Rootfs:
 
     def _hide(self, names: list[bytes], name: bytes) -> None:
         """Obey a whiteout (layer.md, "Whiteouts")."""
-        if name != _OPAQUE and name.startswith(_META):
+        if name != whiteouts.OPAQUE and name.startswith(_META):
             return
-        hidden = name[len(_WHITEOUT) :]
+        hidden = name[len(whiteouts.PREFIX) :]
         if hidden in (b"", b".", b".."):
             raise EntryError("a whiteout of no name")
         if self._is_bare:
@@ -271,7 +270,7 @@ class Rootfs:
         if place is None:
             return
         self._directories.entered(place)
-        if name == _OPAQUE:
+        if name == whiteouts.OPAQUE:
             self._clear(place.names)
         else:
             self._hide_name(place.names, place.fd, hidden)

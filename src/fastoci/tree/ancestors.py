@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastoci.errors import UsageError
+from fastoci.spec import whiteouts
 from fastoci.tree.source import TreeSource
 
 __all__ = ["Directory", "DirectoryLookup", "Found", "place"]
 
-_WHITEOUT = b".wh."
-"""What the name of a file begins with that takes away what the layers below have under the rest of its name."""
-_OPAQUE = _WHITEOUT + _WHITEOUT + b".opq"
 _SYMLINKS_MAX = 40
 _NAME_MAX = 255
 
@@ -90,7 +88,7 @@ def place(source: TreeSource, earlier: Sequence[DirectoryLookup], epoch: int | N
                 hint="choose another destination",
             )
         path = b"/".join([*(directory.name for directory in placed), name])
-        if name.startswith(_WHITEOUT):
+        if name.startswith(whiteouts.PREFIX):
             raise UsageError(
                 f"the destination {source.dest} leads through a name like a whiteout's, /{os.fsdecode(path)}",
                 cause="in a layer a name that begins with .wh. removes a file of the layers below",
@@ -145,4 +143,4 @@ def _hides(layer: DirectoryLookup, path: bytes) -> bool:
 
 
 def _removes(layer: DirectoryLookup, parent: bytes, name: bytes) -> bool:
-    return any(layer.find(parent + whiteout) is not None for whiteout in (_WHITEOUT + name, _OPAQUE))
+    return any(layer.find(parent + whiteout) is not None for whiteout in (whiteouts.PREFIX + name, whiteouts.OPAQUE))
