@@ -3,27 +3,19 @@
 # No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
 
 import os
-from typing import Annotated
-
-import typer
 
 from fastoci.cli import words
 from fastoci.cli.configflags import BuildOutputFlags, ConfigFlags
-from fastoci.cli.options import UploadFlags
+from fastoci.cli.options import NewTagOption, PlacedImageArgument, UploadFlags
 from fastoci.events import Warned
 
 __all__ = ["run"]
 
 
 def run(
-    image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG], or a path.")
-    ],
+    image: PlacedImageArgument,
     *,
-    tag: Annotated[
-        str | None,
-        typer.Option("-t", "--tag", metavar="TAG", help="The new image's tag.  [default: the old one's, which moves]"),
-    ] = None,
+    tag: NewTagOption = None,
     config: ConfigFlags,
     registry: UploadFlags,
     output: BuildOutputFlags,

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ImageArgument",
     "MemberOption",
+    "NewTagOption",
     "OutputFlags",
+    "PlacedImageArgument",
     "RegistryFlags",
     "UploadFlags",
     "parse_credentials",
@@ -29,6 +31,17 @@ ImageArgument = Annotated[
     str, typer.Argument(metavar="IMAGE", help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, or a reference.")
 ]
 """An image to read, wherever it is."""
+
+PlacedImageArgument = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG], or a path.")
+]
+"""An image that is changed, or gets another name, where it stands."""
+
+NewTagOption = Annotated[
+    str | None,
+    typer.Option("-t", "--tag", metavar="TAG", help="The new image's tag.  [default: the old one's, which moves]"),
+]
+"""What an image that takes another's place is called."""
 
 MemberOption = Annotated[str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="Which image of an index.")]
 """The platform of the member of an index that is meant; None: each command says."""

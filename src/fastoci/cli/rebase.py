@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from fastoci.cli.options import OutputFlags, UploadFlags
+from fastoci.cli.options import NewTagOption, OutputFlags, PlacedImageArgument, UploadFlags
 
 __all__ = ["run"]
 
 
 def run(
-    image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG], or a path.")
-    ],
+    image: PlacedImageArgument,
     *,
     new_base: Annotated[
         str | None,
@@ -23,10 +21,7 @@ def run(
     old_base: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="The base it has.  [default: what its annotations say]")
     ] = None,
-    tag: Annotated[
-        str | None,
-        typer.Option("-t", "--tag", metavar="TAG", help="The new image's tag.  [default: the old one's, which moves]"),
-    ] = None,
+    tag: NewTagOption = None,
     registry: UploadFlags,
     output: OutputFlags,
 ) -> None:

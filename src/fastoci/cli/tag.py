@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from fastoci.cli.options import OutputFlags, RegistryFlags
+from fastoci.cli.options import OutputFlags, PlacedImageArgument, RegistryFlags
 
 __all__ = ["run"]
 
 
 def run(
-    image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG], or a path.")
-    ],
+    image: PlacedImageArgument,
     tags: Annotated[
         list[str], typer.Argument(metavar="TAG...", help="Its new tags, in the same repository or layout.")
     ],
