@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from fastoci.counted import CountedReader
 from fastoci.events import CheckProgress, Notice, Sink, Throttle
 from fastoci.layercheck import LayerFacts, check_layer
 from fastoci.spec import mediatypes
@@ -112,7 +113,7 @@ class BlobCheck:
         blob = job.blob
         with self._source.open_blob(blob) as stream:
             facts = check_layer(
-                cast("BinaryIO", _Counted(stream, self._advance)),  # only its read is asked for
+                cast("BinaryIO", CountedReader(stream, self._advance)),  # only its read is asked for
                 algorithm=blob.digest.algorithm,
                 limit=blob.size,
                 compression=job.compression,
@@ -127,6 +128,8 @@ class BlobCheck:
         return facts
 
     def _advance(self, size: int) -> None:
+        if not size:
+            return
         with self._lock:
             self._done += size
             if self._done == size or self._done >= self._total or self._throttle.due():
@@ -158,17 +161,3 @@ class BlobCheck:
     def _note(self, severity: Severity, uses: Sequence[BlobUse], job: _Job, message: str) -> None:
         for use in uses:
             self._findings.add(severity, use.path, message, job.blob.digest)
-
-
-class _Counted:
-    """A blob's stream that says how many bytes were read of it."""
-
-    def __init__(self, stream: BinaryIO, advance: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._advance = advance
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        if data:
-            self._advance(len(data))
-        return data

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.contents import Contents
+from fastoci.counted import CountedReader
 from fastoci.errors import RegistryError, UsageError
 from fastoci.events import BlobDone, BlobProgress, PullSummary, Sink, Tagged, Throttle, discard
 from fastoci.fetch import Fetched, fetch_blob, summary_of
@@ -245,7 +246,7 @@ def _to_archive(
     with ArchiveWriter(target) as archive:
         for blob, title in contents.blobs:
             with source.open_verified(blob) as stream:
-                archive.copy_blob(blob, io.BufferedReader(_Told(stream, blob, title, sink), 1 << 20))
+                archive.copy_blob(blob, io.BufferedReader(CountedReader(stream, _telling(blob, title, sink)), 1 << 20))
             sink(BlobDone(str(blob.digest), title, blob.size, "pulled", 0.0))
         for manifest in contents.manifests:
             archive.put_blob(source.read_manifest(manifest), manifest.media_type)
@@ -255,30 +256,18 @@ def _to_archive(
     return _done(descriptor, contents, image, names, summary_of(fetched), sink)
 
 
-class _Told(io.RawIOBase):
-    """A blob's stream that tells how far it was read."""
+def _telling(descriptor: Descriptor, title: str, sink: Sink) -> Callable[[int], None]:
+    """Return what is told how many more bytes of a blob were read, and says how far that is."""
+    throttle = Throttle()
+    done = 0
 
-    def __init__(self, stream: BinaryIO, descriptor: Descriptor, title: str, sink: Sink) -> None:
-        super().__init__()
-        self._stream = stream
-        self._descriptor = descriptor
-        self._title = title
-        self._sink = sink
-        self._done = 0
-        self._throttle = Throttle()
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
+        if throttle.due():
+            sink(BlobProgress(str(descriptor.digest), title, done, descriptor.size, pulling=True))
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # what BufferedReader gives
-        view = memoryview(buffer).cast("B")
-        data = self._stream.read(len(view))
-        view[: len(data)] = data
-        self._done += len(data)
-        if self._throttle.due():
-            digest = str(self._descriptor.digest)
-            self._sink(BlobProgress(digest, self._title, self._done, self._descriptor.size, pulling=True))
-        return len(data)
+    return advance
 
 
 def _done(

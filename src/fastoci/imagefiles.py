@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastoci.errors import InvalidImageError
-from fastoci.layerfiles import layer_members, member_path, member_xattrs
+from fastoci.layerfiles import layer_members, member_kind, member_path, member_xattrs
+from fastoci.spec import whiteouts
 
 if TYPE_CHECKING:
     from fastoci.image import ImageSource
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["FileFacts", "FileTree", "LayerEntry", "read_layer"]
 
 _PIECE = 1 << 20
-_WHITEOUT = b".wh."
-_OPAQUE = b".wh..wh..opq"
-_KINDS = {
-    tarfile.DIRTYPE: "directory",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.CHRTYPE: "character",
-    tarfile.BLKTYPE: "block",
-    tarfile.FIFOTYPE: "fifo",
-}
 
 
 class FileFacts(NamedTuple):
@@ -162,10 +154,10 @@ def read_layer(source: ImageSource, descriptor: Descriptor, advance: Callable[[i
     for archive, member in layer_members(source, descriptor, advance):
         path = member_path(member.name)
         parent, _, name = path.rpartition(b"/")
-        if name == _OPAQUE:
+        if name == whiteouts.OPAQUE:
             entries.append(LayerEntry(parent, None, is_opaque=True))
-        elif name.startswith(_WHITEOUT):
-            entries.append(LayerEntry((parent + b"/" if parent else b"") + name[len(_WHITEOUT) :], None))
+        elif name.startswith(whiteouts.PREFIX):
+            entries.append(LayerEntry((parent + b"/" if parent else b"") + name[len(whiteouts.PREFIX) :], None))
         else:
             target = member_path(member.linkname) if member.islnk() else None
             facts = _facts(archive, member) if target is None else files.get(target)
@@ -176,7 +168,7 @@ def read_layer(source: ImageSource, descriptor: Descriptor, advance: Callable[[i
 
 
 def _facts(archive: tarfile.TarFile, member: tarfile.TarInfo) -> FileFacts:
-    kind = _KINDS.get(member.type, "file")
+    kind = member_kind(member)
     content = b""
     if kind == "file":
         content = _digest(archive, member)

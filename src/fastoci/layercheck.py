@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, cast
 from fastoci.errors import FastociError, StoreError
 from fastoci.parallel import StoppedError
 from fastoci.spec.digest import Digest
+from fastoci.spec.mediatypes import Compression
 from fastoci.tarcheck import Problem, TarCheck
-from fastoci.tarstream import PIECE, Ahead, BrokenStreamError, Compression, inflate
+from fastoci.tarstream import PIECE, Ahead, BrokenStreamError, inflate
 
 __all__ = ["LayerFacts", "check_layer"]
 

@@ -6,31 +6,27 @@ A layer is read only when it is asked, and once.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import posixpath
 import tarfile
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from isal import igzip
-
+from fastoci.counted import CountedReader
 from fastoci.errors import FastociError, InvalidImageError
 from fastoci.events import Sink, Warned
 from fastoci.spec import mediatypes
-from fastoci.tarstream import zstd_reader
+from fastoci.tarstream import decompressor
 from fastoci.tree.ancestors import Found
 from fastoci.tree.policy import OWNER_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from _typeshed import WriteableBuffer
-
     from fastoci.image import ImageSource
     from fastoci.spec.descriptor import Descriptor
 
-__all__ = ["BaseLayerFiles", "layer_members", "member_path", "member_xattrs"]
+__all__ = ["BaseLayerFiles", "layer_members", "member_kind", "member_path", "member_xattrs"]
 
 _HEADER_LIMIT = 1 << 20  # bytes of an extended header
 _PIECE = 1 << 20
@@ -77,7 +73,7 @@ class BaseLayerFiles:
 
     def _read(self) -> Iterator[tuple[bytes, Found]]:
         compression = mediatypes.compression_of(self._descriptor.media_type)
-        inflate = _inflater(compression)
+        inflate = decompressor(compression)
         if inflate is None:
             self._sink(
                 Warned(
@@ -111,14 +107,14 @@ def layer_members(
         FastociError: Nothing here inflates it.
     """
     compression = mediatypes.compression_of(descriptor.media_type)
-    inflate = _inflater(compression)
+    inflate = decompressor(compression)
     what = f"the layer {descriptor.digest} of {source.name}"
     if inflate is None:
         raise FastociError(
             f"cannot read {what}", cause=f"nothing here inflates {compression or descriptor.media_type[:100]}"
         )
     with source.open_verified(descriptor) as blob:
-        stream = cast("BinaryIO", _Counted(blob, advance))
+        stream = cast("BinaryIO", CountedReader(blob, advance))
         try:
             yield from _members(inflate(stream))
             while stream.read(_PIECE):  # its end is where its digest is compared
@@ -128,18 +124,6 @@ def layer_members(
         except Exception as error:
             # Each decompressor has its own classes, and tarfile many for headers that nobody means.
             raise InvalidImageError(f"{what} is not valid", cause=str(error) or type(error).__name__) from error
-
-
-def _inflater(compression: mediatypes.Compression | None) -> Callable[[BinaryIO], BinaryIO] | None:
-    match compression:
-        case "none":
-            return lambda stream: stream
-        case "gzip":
-            gzip: Any = igzip.IGzipFile  # isal's types leave its parameters out
-            return lambda stream: gzip(fileobj=stream)
-        case "zstd":
-            return zstd_reader()
-    return None
 
 
 def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
@@ -167,7 +151,7 @@ def _walk(members: Iterable[tuple[tarfile.TarFile, tarfile.TarInfo]]) -> Iterato
 
 
 def _describe(member: tarfile.TarInfo) -> Found:
-    kind = _KINDS.get(member.type, "file")
+    kind = member_kind(member)
     if kind not in ("directory", "symlink"):
         return _OTHERS[kind]
     mtime = int(member.mtime // 1)
@@ -176,25 +160,6 @@ def _describe(member: tarfile.TarInfo) -> Found:
     return Found(
         kind, member.mode & 0o7777, member.uid, member.gid, mtime, member_xattrs(member), os.fsencode(member.linkname)
     )
-
-
-class _Counted(io.RawIOBase):
-    """A blob that says how many bytes were read of it."""
-
-    def __init__(self, blob: BinaryIO, advance: Callable[[int], None]) -> None:
-        super().__init__()
-        self._blob = blob
-        self._advance = advance
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        with memoryview(buffer).cast("B") as view:
-            data = self._blob.read(len(view))
-            view[: len(data)] = data
-        self._advance(len(data))
-        return len(data)
 
 
 class _Headers:
@@ -223,6 +188,11 @@ class _Headers:
         data = self._file.read(size)
         self._at += len(data)
         return data
+
+
+def member_kind(member: tarfile.TarInfo) -> str:
+    """Return `file`, `directory`, `symlink`, `character`, `block` or `fifo`; a hard link is a file."""
+    return _KINDS.get(member.type, "file")
 
 
 def member_path(name: str) -> bytes:

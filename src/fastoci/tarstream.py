@@ -7,18 +7,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
 from isal import igzip
 
 from fastoci.errors import FastociError
 from fastoci.layer.zstd import find_zstd
 from fastoci.parallel import StoppedError
+from fastoci.spec.mediatypes import Compression
 from fastoci.threads import start_threads
 
-__all__ = ["PIECE", "Ahead", "BrokenStreamError", "Compression", "inflate", "zstd_reader"]
-
-Compression = Literal["none", "gzip", "zstd"]
+__all__ = ["PIECE", "Ahead", "BrokenStreamError", "decompressor", "inflate", "zstd_reader"]
 
 PIECE = 1 << 20
 """The most bytes that are handed on at once."""
@@ -46,6 +45,20 @@ def zstd_reader() -> Callable[[BinaryIO], BinaryIO] | None:
     return lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
 
 
+def decompressor(compression: Compression | None) -> Callable[[BinaryIO], BinaryIO] | None:
+    """Return what makes a reader of a stream, None where nothing here inflates it; of "none" it is the stream."""
+    match compression:
+        case "none":
+            return lambda stream: stream
+        case "gzip":
+            # It takes any number of members, checks each one's CRC and length, and raises on a cut or a leftover.
+            gzip: Any = igzip.IGzipFile  # isal's types leave its parameters out
+            return lambda stream: cast("BinaryIO", gzip(fileobj=stream, mode="rb"))
+        case "zstd":
+            return zstd_reader()
+    return None
+
+
 def inflate(blob: BinaryIO, compression: Compression) -> Iterator[bytes]:
     """Yield the tar stream in pieces of at most PIECE bytes.
 
@@ -61,7 +74,10 @@ def inflate(blob: BinaryIO, compression: Compression) -> Iterator[bytes]:
         while piece := blob.read(PIECE):
             yield piece
         return
-    reader = _reader(blob, compression)
+    make = decompressor(compression)
+    if make is None:  # the caller asks first; a module does not vanish in between
+        raise BrokenStreamError(f"no {compression} decompressor at hand")
+    reader = make(blob)
     while True:
         try:
             piece = reader.read(PIECE)
@@ -73,16 +89,6 @@ def inflate(blob: BinaryIO, compression: Compression) -> Iterator[bytes]:
         if not piece:
             return
         yield piece
-
-
-def _reader(blob: BinaryIO, compression: Compression) -> BinaryIO:
-    if compression == "gzip":
-        # A GzipFile takes any number of members, checks each one's CRC and length, and raises on a cut or a leftover.
-        return cast("BinaryIO", igzip.IGzipFile(fileobj=blob, mode="rb"))  # type: ignore[no-untyped-call]  # no types
-    make = zstd_reader()
-    if make is None:  # the caller asks first; a module does not vanish in between
-        raise BrokenStreamError("no zstd decompressor at hand")
-    return make(blob)
 
 
 class Ahead(Iterator[bytes]):

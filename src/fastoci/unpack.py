@@ -8,13 +8,13 @@ bytes is ever unpacked to its end.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import time
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from fastoci.counted import CountedReader
 from fastoci.errors import FastociError, ImageNotFoundError, InvalidImageError
 from fastoci.events import LayerUnpacked, LayerUnpacking, Sink, Throttle, Warned, discard
 from fastoci.image import open_image, read_document, select_manifest
@@ -26,12 +26,11 @@ from fastoci.rootfs.target import Target
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
 from fastoci.spec.manifest import Manifest
-from fastoci.tarstream import Ahead, BrokenStreamError, Compression, inflate, zstd_reader
+from fastoci.spec.mediatypes import Compression
+from fastoci.tarstream import Ahead, BrokenStreamError, inflate, zstd_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from _typeshed import WriteableBuffer
 
     from fastoci.image import ImageSource
     from fastoci.spec.descriptor import Descriptor
@@ -174,7 +173,8 @@ class TarStream:
         self._usage = usage
         self._sink = sink
         self._diff = hashlib.new(layer.diff_id.algorithm)
-        self._blob = _Counted(source.open_verified(layer.descriptor))
+        self._stream = source.open_verified(layer.descriptor)
+        self._blob = CountedReader(self._stream)
         self._inflated = Ahead(lambda: inflate(cast("BinaryIO", self._blob), layer.compression))
         self._hashed = Ahead(self._hash, "fastoci-diff-id")
 
@@ -183,7 +183,7 @@ class TarStream:
         # The one that takes from the other goes first, or it would wait for what was taken away.
         self._hashed.close()
         self._inflated.close()
-        self._blob.stream.close()
+        self._stream.close()
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the stream.
@@ -224,29 +224,6 @@ class TarStream:
         for piece in self._inflated:
             self._diff.update(piece)
             yield piece
-
-
-class _Counted(io.RawIOBase):
-    """A blob on its way to the decompressor."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        super().__init__()
-        self.stream = stream
-        self.size = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        with memoryview(buffer).cast("B") as view:
-            data = self.read(len(view))
-            view[: len(data)] = data
-        return len(data)
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.stream.read(size)
-        self.size += len(data)
-        return data
 
 
 def layers_of(source: ImageSource, platform: Platform | None) -> tuple[Digest, list[ImageLayer]]:
