@@ -12,7 +12,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,25 +21,16 @@ from fastoci.errors import StoreError, TreeChangedError
 from fastoci.layer.options import LayerOptions
 from fastoci.validate import validate
 from oracles.longform import times
-from oracles.nasty import BLOCK, is_root, mixed_data
+from oracles.nasty import BLOCK, is_root, make_tree, mixed_data
 from oracles.packing import MemorySink, pack, pack_changed
+from oracles.threads import our_threads
 
 OUTPUTS = ["oci:{}/image.oci", "oci-archive:{}/image.tar"]
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    root = tmp_path_factory.mktemp("faults") / "tree"
-    for number in range(30):
-        path = root / f"{number % 5}" / f"{number}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(mixed_data(number * 900, number))
-    (root / "large").write_bytes(mixed_data(3 * BLOCK, 1))
-    return str(root)
-
-
-def our_threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastoci")]
+    return make_tree(tmp_path_factory.mktemp("faults") / "tree", 30)
 
 
 def build_at(tree, directory, output, sink=lambda event: None, threads=2):

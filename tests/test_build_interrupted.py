@@ -12,7 +12,6 @@ import json
 import os
 import random
 import tarfile
-import threading
 import time
 import traceback
 
@@ -22,22 +21,13 @@ from fastoci.build import build
 from fastoci.layer.options import LayerOptions
 from oracles.interruption import interrupted_at
 from oracles.longform import times
-from oracles.nasty import BLOCK, mixed_data
+from oracles.nasty import make_tree
+from oracles.threads import our_threads
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    root = tmp_path_factory.mktemp("interrupted") / "tree"
-    for number in range(40):
-        path = root / f"{number % 5}" / f"{number}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(mixed_data(number * 900, number))
-    (root / "large").write_bytes(mixed_data(3 * BLOCK, 1))
-    return str(root)
-
-
-def our_threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastoci")]
+    return make_tree(tmp_path_factory.mktemp("interrupted") / "tree", 40)
 
 
 def wait_for_threads(where):

@@ -26,12 +26,11 @@ from fastoci.layer.options import LayerOptions
 from fastoci.onepass import LayerUploads
 from fastoci.packedbefore import PackedBefore
 from fastoci.registry import patience
-from fastoci.registry.chunks import Chunk
 from fastoci.registry.options import RegistryOptions
-from fastoci.registry.upload_work import UploadWork
 from fastoci.spec.reference import Reference
 from fastoci.threads import start_threads
 from imagekit import make_tar, noise
+from oracles.kills import killed_from
 from oracles.streams import MemoryBlocks, planned_layer
 
 CHUNK = 64 << 10
@@ -318,12 +317,10 @@ def test_every_registry_over_a_line_that_breaks(tree, played, tmp_path, at):
     assert_stands(played, "me/app", digest, blobs)
 
 
-def test_every_registry_after_a_kill(tree, played, tmp_path, monkeypatch):
+def test_every_registry_after_a_kill(tree, played, tmp_path):
     blobs, digest = two_passes(tree, tmp_path / "two")
-    with monkeypatch.context() as patch:
-        killed_at(patch, 5 * CHUNK if played.style != "google" else 0)
-        with pytest.raises(KilledError):
-            push(tree, f"{played.host}/me/app:1", credentials=(USER, PASSWORD))
+    with killed_from(5 * CHUNK if played.style != "google" else 0, growing=True):
+        push(tree, f"{played.host}/me/app:1", credentials=(USER, PASSWORD))
     result = push(tree, f"{played.host}/me/app:1", credentials=(USER, PASSWORD))
     assert str(result.digest) == digest
     assert_stands(played, "me/app", digest, blobs)
@@ -352,29 +349,12 @@ def test_a_registry_that_is_gone_for_good(tree, hub, state):
 # Killed, and run again.
 
 
-class KilledError(BaseException):
-    """What ends a run as SIGKILL does: nothing of ours runs afterwards."""
-
-
-def killed_at(monkeypatch, offset):
-    whole = UploadWork.body
-
-    def body(work: UploadWork, end: int) -> Chunk:
-        if work.growing is not None and work.session.offset >= offset:
-            raise KilledError
-        return whole(work, end)
-
-    monkeypatch.setattr(UploadWork, "body", body)
-
-
 @pytest.mark.parametrize("style", ["3.1", "2.8"])
-def test_killed_and_run_again(tree, hub, style, monkeypatch, tmp_path, state):
+def test_killed_and_run_again(tree, hub, style, tmp_path, state):
     hub.style = style
     blobs, digest = two_passes(tree, tmp_path / "two")
-    with monkeypatch.context() as patch:
-        killed_at(patch, 5 * CHUNK)
-        with pytest.raises(KilledError):
-            push(tree, f"{hub.host}/me/app:1")
+    with killed_from(5 * CHUNK, growing=True):
+        push(tree, f"{hub.host}/me/app:1")
     before, seen = patched(hub), []
     assert str(push(tree, f"{hub.host}/me/app:1", sink=seen.append).digest) == digest
     manifest = assert_stands(hub, "me/app", digest, blobs)
@@ -383,12 +363,10 @@ def test_killed_and_run_again(tree, hub, style, monkeypatch, tmp_path, state):
 
 
 @pytest.mark.parametrize(("changed", "goes_on"), [("bin/noise", False), ("zzz", True)])
-def test_a_tree_that_changed_between_two_runs(tree, hub, monkeypatch, tmp_path, changed, goes_on):
+def test_a_tree_that_changed_between_two_runs(tree, hub, tmp_path, changed, goes_on):
     """Only what changed in what was sent costs anything: the journal is compared with bytes, not with times."""
-    with monkeypatch.context() as patch:
-        killed_at(patch, 5 * CHUNK)
-        with pytest.raises(KilledError):
-            push(tree, f"{hub.host}/me/app:1")
+    with killed_from(5 * CHUNK, growing=True):
+        push(tree, f"{hub.host}/me/app:1")
     with (tree / changed).open("ab") as file:
         file.write(b"more")
     blobs, digest = two_passes(tree, tmp_path / "two")

@@ -7,6 +7,7 @@ import pytest
 
 from fastoci.errors import FastociError
 from fastoci.parallel import StoppedError, run_all
+from oracles.threads import allow_threads
 
 
 def test_results_keep_their_order():
@@ -63,15 +64,7 @@ def test_a_task_that_hears_nothing_is_left_behind():
 
 
 def test_a_machine_that_gives_no_more_threads_is_an_error_in_words(monkeypatch):
-    real, started = threading.Thread.start, []
-
-    def start(self):
-        if len(started) == 2:
-            raise RuntimeError("can't start new thread")
-        started.append(self)
-        real(self)
-
-    monkeypatch.setattr(threading.Thread, "start", start)
+    started = allow_threads(monkeypatch, 2)
     stop = threading.Event()
     with pytest.raises(FastociError, match="cannot start a thread"):
         run_all([lambda: stop.wait(10)] * 4, jobs=4, stop=stop)

@@ -11,6 +11,7 @@ from fastoci.errors import FastociError
 from fastoci.layer.ahead import BlocksAhead
 from fastoci.layer.compression import GzipCompressor, NoCompressor
 from oracles.streams import MemoryBlocks
+from oracles.threads import allow_threads
 
 BLOCKS = [random.Random(number).randbytes(2000) for number in range(30)]
 
@@ -78,15 +79,7 @@ def test_closing_ends_threads_that_wait():
 
 def test_a_machine_without_threads(monkeypatch):
     source = MemoryBlocks(BLOCKS)
-    start, started = threading.Thread.start, []
-
-    def refuse(thread):
-        if len(started) == 2:
-            raise RuntimeError("can't start new thread")
-        started.append(thread)
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    started = allow_threads(monkeypatch, 2)
     with pytest.raises(FastociError, match="cannot start a thread"):
         BlocksAhead(source, NoCompressor(), range(30), 4)
     assert len(started) == 2

@@ -26,22 +26,10 @@ from fastoci.tree.source import TreeSource
 from oracles import formatreference, tarreference
 from oracles.formatreference import CONSTANTS, PAGE, layer_of, layer_of_tar
 from oracles.nasty import BLOCK, directory, mixed_data, write
-from oracles.packing import MemorySink
+from oracles.packing import MemorySink, PiecesSink
 from oracles.randomtrees import TREES, made
 from oracles.snapshot import Entry, packable, snapshot
 from oracles.tarreference import Rules
-
-
-class Pieces(MemorySink):
-    """A sink that keeps the pieces in which the blob came."""
-
-    def __init__(self):
-        super().__init__()
-        self.pieces = []
-
-    def write(self, data):
-        super().write(data)
-        self.pieces.append(bytes(data))
 
 
 def assert_same(found, expected):
@@ -52,7 +40,7 @@ def assert_same(found, expected):
 
 
 def packed(path, dest="/", policy=None, level=1, threads=2):
-    sink = Pieces()
+    sink = PiecesSink()
     options = LayerOptions(threads=threads, level=level)
     layer = pack_tree(TreeSource(os.fspath(path), dest), policy or TreePolicy(), options, sink, discard)
     return layer, sink.pieces
@@ -228,7 +216,7 @@ def test_a_tar_archive_is_cut_from_its_start(tmp_path):
             archive.addfile(info, io.BytesIO(content("mixed" if number else "noise", size, number)))
     path = tmp_path / "a.tar"
     path.write_bytes(out.getvalue() + b"what follows the end")
-    sink = Pieces()
+    sink = PiecesSink()
     layer = pack_tar(TreeSource(str(path)), LayerOptions(threads=2), sink, discard)
     expected = layer_of_tar(path.read_bytes())
     assert_same(sink.pieces, expected.pieces)

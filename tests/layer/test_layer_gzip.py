@@ -22,27 +22,15 @@ from fastoci.spec import mediatypes
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
 from oracles.nasty import BLOCK, mixed_data
-from oracles.packing import MemorySink, pack, plan, render
+from oracles.packing import PiecesSink, pack, plan, render
 from oracles.unpackers import program
 
 LAST = b"\x03\x00"
 
 
-class Pieces(MemorySink):
-    """A sink that remembers where each piece of the blob ended: the start, each block, and the end."""
-
-    def __init__(self):
-        super().__init__()
-        self.pieces = []
-
-    def write(self, data):
-        super().write(data)
-        self.pieces.append(bytes(data))
-
-
 @pytest.fixture(scope="module")
 def pieces(nasty_tree):
-    sink = Pieces()
+    sink = PiecesSink()
     pack_tree(TreeSource(nasty_tree.path), TreePolicy(), LayerOptions(threads=3), sink, discard)
     return sink.pieces
 

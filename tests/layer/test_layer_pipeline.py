@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import random
-import threading
 import zlib
 
 import pytest
@@ -23,6 +22,7 @@ from fastoci.tree.scan import start_scan
 from fastoci.tree.source import TreeSource
 from oracles.nasty import BLOCK, mixed_data
 from oracles.packing import MemorySink, pack_changed
+from oracles.threads import allow_threads, our_threads
 
 
 class Blocks:
@@ -59,10 +59,6 @@ class Blocks:
 
 def small_blocks(count):
     return [mixed_data(1 + number * 37 % 5000, number) for number in range(count)]
-
-
-def our_threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastoci")]
 
 
 @pytest.fixture(autouse=True)
@@ -192,18 +188,7 @@ def test_a_compressor_that_fails():
 
 
 def test_no_thread_to_be_had(monkeypatch):
-    started = 0
-    start = threading.Thread.start
-
-    def grudging(thread):
-        nonlocal started
-        if thread.name.startswith("fastoci"):
-            started += 1
-            if started > 2:
-                raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", grudging)
+    allow_threads(monkeypatch, 2)
     with pytest.raises(FastociError, match="cannot start a thread") as caught:
         run_pipeline(Blocks(small_blocks(50)), GzipCompressor(1), 8, lambda data: None, lambda *_: None)
     assert caught.value.hint

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 BLOCK = 512 * 1024
 SIZES = (0, 1, 63, 64, 65, 511, 512, 513, BLOCK - 513, BLOCK - 512, BLOCK - 511, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK)
@@ -86,6 +87,16 @@ def mixed_data(size: int, seed: int) -> bytes:
         data += rng.randbytes(rng.randrange(3000))
         data += bytes(rng.randrange(2000))
     return bytes(data[:size])
+
+
+def make_tree(root: Path, count: int) -> str:
+    """Make a tree of so many small files, and one of three blocks; return its path."""
+    for number in range(count):
+        path = root / f"{number % 5}" / f"{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(mixed_data(number * 900, number))
+    (root / "large").write_bytes(mixed_data(3 * BLOCK, 1))
+    return str(root)
 
 
 def build(root: str) -> Nasty:

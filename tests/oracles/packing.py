@@ -46,6 +46,18 @@ class MemorySink:
 
 
 @dataclass
+class PiecesSink(MemorySink):
+    """One that also keeps the pieces in which the blob came: the start, each block, and the end."""
+
+    pieces: list[bytes] = field(default_factory=list)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Keep the next piece."""
+        super().write(data)
+        self.pieces.append(bytes(data))
+
+
+@dataclass
 class Packed:
     """A layer, its blob and what was said of it on the way."""
 

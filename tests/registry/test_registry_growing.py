@@ -16,11 +16,10 @@ from registrykit import described, noise
 
 from fastoci.errors import BlobMismatchError, RegistryError, TreeError
 from fastoci.events import BlobDone, BlobProgress, Event, Resumed
-from fastoci.registry.chunks import Chunk
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.upload import UploadResult, upload_growing
-from fastoci.registry.upload_work import UploadWork
 from fastoci.spec.descriptor import Descriptor
+from oracles.kills import killed_from
 
 CHUNK = 100_000
 DATA = noise(450_001, 7)
@@ -308,23 +307,10 @@ def test_a_source_that_only_stops_leaves_the_session(registry: FakeRegistry, con
 # Killed, and run again.
 
 
-class KilledError(BaseException):
-    """What ends a run as SIGKILL does: nothing of ours runs afterwards."""
-
-
 def push_until(client: RegistryClient, source: Growing, offset: int) -> None:
     """Push, and be killed where the chunk at `offset` would be sent."""
-    whole = UploadWork.body
-
-    def body(work: UploadWork, end: int) -> Chunk:
-        if work.session.offset >= offset:
-            raise KilledError
-        return whole(work, end)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(UploadWork, "body", body)
-        with pytest.raises(KilledError):
-            push(client, source)
+    with killed_from(offset):
+        push(client, source)
 
 
 @pytest.mark.parametrize("style", ["3.1", "2.8", "zot"])

@@ -16,12 +16,11 @@ from registrykit import Bytes, described, noise
 
 from fastoci.errors import BlobMismatchError, RegistryError
 from fastoci.events import Event, Resumed, Retry, Warned
-from fastoci.registry.chunks import Chunk
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.journal import open_journal
 from fastoci.registry.statedir import StateDirectory, default_path
 from fastoci.registry.upload import UploadResult, upload_blob
-from fastoci.registry.upload_work import UploadWork
+from oracles.kills import killed_from
 
 CHUNK = 100_000
 DATA = noise(450_001)
@@ -42,23 +41,10 @@ def push(client: RegistryClient, data: bytes = DATA, events: list[Event] | None 
     return upload_blob(client, "me/base", described(data), Bytes(data), title="layer", sink=sink)
 
 
-class KilledError(BaseException):
-    """What ends a run as SIGKILL does: nothing of ours runs afterwards."""
-
-
 def push_until(client: RegistryClient, offset: int, data: bytes = DATA) -> None:
-    """Push, and be killed where the chunk at `offset` would be sent; the lock goes with the process."""
-    whole = UploadWork.body
-
-    def body(work: UploadWork, end: int) -> Chunk:
-        if work.session.offset >= offset:
-            raise KilledError
-        return whole(work, end)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(UploadWork, "body", body)
-        with pytest.raises(KilledError):
-            push(client, data)
+    """Push, and be killed where the chunk at `offset` would be sent."""
+    with killed_from(offset):
+        push(client, data)
 
 
 def documents(state: Path) -> list[Path]:

@@ -16,16 +16,13 @@ from registrykit import Bytes, described, noise
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.transport import Transport
 from fastoci.registry.upload import UploadResult, upload_blob
+from oracles.kills import KilledError
 
 CHUNK = 120_000
 SIZE = 300_001
 LOGIN = (USER, PASSWORD)
 
 Connect = Callable[..., RegistryClient]
-
-
-class KilledError(BaseException):
-    """What ends a run as SIGKILL does: nothing of ours runs afterwards."""
 
 
 def push(client: RegistryClient, data: bytes) -> UploadResult:

@@ -21,6 +21,7 @@ from fastoci.tree.scan import scan_tree
 from fastoci.tree.source import TreeSource
 from oracles.packing import MemorySink, pack, pack_changed
 from oracles.privileges import unprivileged
+from oracles.threads import allow_threads, our_threads
 
 
 def scan(path, policy=None, threads=2):
@@ -156,7 +157,7 @@ def test_an_interrupted_scan(tree, monkeypatch):
     monkeypatch.setattr(threading, "Thread", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         scan(tree)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fastoci")]
+    assert our_threads() == []
 
 
 def test_a_scan_thread_that_fails(tree, monkeypatch):
@@ -175,17 +176,10 @@ def test_a_scan_thread_that_fails(tree, monkeypatch):
 
 
 def test_no_thread_to_be_had(tree, monkeypatch):
-    start = threading.Thread.start
-
-    def grudging(thread):
-        if thread.name == "fastoci-scan-1":
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", grudging)
+    allow_threads(monkeypatch, 1)
     with pytest.raises(FastociError, match="cannot start a thread"):
         scan(tree, threads=3)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fastoci")]
+    assert our_threads() == []
 
 
 def test_errors_leave_no_descriptor(tree):
