@@ -10,20 +10,25 @@ import pytest
 
 from fastoci.cli import allocator
 
-# A command that says when it has begun, waits, and says that it has cleaned up. `slow` makes its cleaning long.
+# A command that says when it has begun, waits, and says that it has cleaned up. `slow` makes its cleaning long. It
+# waits in short pieces: a signal between Python's last look for one and the system call does not end that.
 SCRIPT = """
 import sys, time, types
 from fastoci.cli import app
+
+def wait() -> None:
+    for _ in range(600):
+        time.sleep(0.1)
 
 def run() -> None:
     "Wait."
     try:
         print("begun", flush=True)
-        time.sleep(60)
+        wait()
     finally:
         if "slow" in sys.argv:
             print("cleaning", flush=True)
-            time.sleep(60)
+            wait()
         print("cleaned", flush=True)
 
 app.COMMANDS["try"] = "Wait."
