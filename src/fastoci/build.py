@@ -16,15 +16,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from fastoci.buildplan import BuildPlan, is_tree
+from fastoci.buildplan import BuildPlan
 from fastoci.composed import ComposedImage
 from fastoci.errors import StoreError, UsageError
-from fastoci.events import Sink, Warned, discard
+from fastoci.events import Sink, discard
 from fastoci.image import ImageSource, StoredImage, named_hosts
 from fastoci.imageconfig import ConfigOptions, make_config
 from fastoci.layer.options import LayerOptions
-from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
+from fastoci.layer.pack import PackedLayer
 from fastoci.output import STDOUT, Output, check_outside
+from fastoci.packing import Packing
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
 from fastoci.spec.descriptor import Descriptor
@@ -34,7 +35,7 @@ from fastoci.spec.manifest import Manifest
 from fastoci.targets import ArchiveTarget, LayoutTarget, NewImage, Target, copy_layers
 from fastoci.temporary import large_tmp
 from fastoci.tree.policy import TreePolicy
-from fastoci.tree.source import STDIN, TreeSource
+from fastoci.tree.source import TreeSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,7 +195,8 @@ class _Build:
             targets = self._open_targets(stack, stdout)
             primary = targets[0][1]
             with self._timed("pack"):
-                layers = tuple(self._pack(primary, stdin, uploads))
+                packing = Packing(self._plan, self._policy, self._layer, primary, uploads, stdin, self._sink)
+                layers = tuple(packing.run(self._below(), self._removals))
             image, config = self._describe(layers, epoch)
             with self._timed("write"):
                 self._write(targets, image)
@@ -282,77 +284,10 @@ class _Build:
         check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=_TMPDIR_HINT)
         return LayoutTarget(os.path.join(stack.enter_context(_temporary_directory(base)), "image"), stack)
 
-    def _pack(self, target: Target, stdin: BinaryIO | None, uploads: LayerUploads | None) -> Iterator[PackedLayer]:
-        # The layers below, the base's first: a destination's ancestors are as these have them.
+    def _below(self) -> list[PackedLayer]:
+        """Return the layers beneath those that are packed here, the base's first."""
         below = list(self._base.packed) if self._base is not None else []
-        below += [layer.packed for layer in self._finished]
-        if self._removals:
-            with self._removals.archive([layer.directories for layer in below], self._policy.mtime_limit) as source:
-                below.append(self._pack_one(source, target, stdin, uploads, below))
-            yield below[-1]
-        for source in self._plan.sources:
-            packed = self._pack_one(source, target, stdin, uploads, below)
-            if is_tree(source):
-                self._warn_of_owner(source, packed)
-            below.append(packed)
-            yield packed
-
-    def _pack_one(
-        self,
-        source: TreeSource,
-        target: Target,
-        stdin: BinaryIO | None,
-        uploads: LayerUploads | None,
-        below: Sequence[PackedLayer],
-    ) -> PackedLayer:
-        if uploads is None:
-            return self._pack_to_disk(source, target, stdin, below)
-        return self._pack_and_send(source, target, stdin, uploads, below)
-
-    def _pack_to_disk(
-        self, source: TreeSource, target: Target, stdin: BinaryIO | None, below: Sequence[PackedLayer]
-    ) -> PackedLayer:
-        with target.blob() as blob:
-            if is_tree(source):
-                return pack_tree(source, self._policy, self._layer, blob, self._sink, below)
-            from fastoci.layer.tarball import pack_tar
-
-            stream = stdin or sys.stdin.buffer if source.path == STDIN else None
-            return pack_tar(source, self._layer, blob, self._sink, stream)
-
-    def _pack_and_send(
-        self,
-        source: TreeSource,
-        target: Target,
-        stdin: BinaryIO | None,
-        uploads: LayerUploads,
-        below: Sequence[PackedLayer],
-    ) -> PackedLayer:
-        """Pack a layer that goes to registries meanwhile, and to disk only where somebody wants it there."""
-        if is_tree(source):
-            planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, below))
-        else:
-            from fastoci.layer.tarball import plan_tar
-
-            stream = stdin or sys.stdin.buffer if source.path == STDIN else None
-            planned = uploads.open(plan_tar(source, self._layer, self._sink, stream))
-        if any(output.kind != "registry" for output in self._plan.outputs):
-            with target.blob() as blob:
-                return uploads.pack(planned, blob)
-        return uploads.pack(planned, None)
-
-    def _warn_of_owner(self, source: TreeSource, packed: PackedLayer) -> None:
-        """Warn of a tree that belongs to whoever made it, which is seldom who it shall belong to in a container."""
-        if (
-            packed.owner is None
-            or self._policy.uid is not None
-            or packed.owner[0] != os.geteuid()
-            or not packed.owner[0]
-        ):
-            return
-        of_which = f" of {source.title}" if len(self._plan.sources) > 1 else ""
-        message = f"all {packed.entries:,} entries{of_which} belong to {packed.owner[0]}:{packed.owner[1]}"
-        self._sink(Warned(message, hint="--chown 0:0 makes them root's"))
+        return below + [layer.packed for layer in self._finished]
 
     def _describe(self, layers: Sequence[PackedLayer], epoch: int | None) -> tuple[NewImage, Descriptor]:
         """Return the image's documents and the descriptor of its config."""

@@ -1,0 +1,124 @@
+"""Packing: the sources of a build become its layers, on disk or on their way to registries while they are made."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, BinaryIO
+
+from fastoci.buildplan import BuildPlan, is_tree
+from fastoci.events import Sink, Warned
+from fastoci.layer.options import LayerOptions
+from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
+from fastoci.targets import Target
+from fastoci.tree.policy import TreePolicy
+from fastoci.tree.source import STDIN, TreeSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fastoci.onepass import LayerUploads
+    from fastoci.removals import Removals
+
+__all__ = ["Packing"]
+
+
+class Packing:
+    """The packing of one build.
+
+    Args:
+        plan: What the build is asked to do.
+        policy: What becomes of what the trees hold.
+        layer: How layers are made.
+        target: Takes the layers that somebody wants on disk.
+        uploads: Sends them to registries while they are packed; None where nothing is pushed.
+        stdin: Where `-` is read from; None is this process's stdin.
+        sink: Given the events of the work.
+    """
+
+    def __init__(
+        self,
+        plan: BuildPlan,
+        policy: TreePolicy,
+        layer: LayerOptions,
+        target: Target,
+        uploads: LayerUploads | None,
+        stdin: BinaryIO | None,
+        sink: Sink,
+    ) -> None:
+        self._plan = plan
+        self._policy = policy
+        self._layer = layer
+        self._target = target
+        self._uploads = uploads
+        self._stdin = stdin
+        self._sink = sink
+
+    def run(self, below: Sequence[PackedLayer], removals: Removals | None) -> Iterator[PackedLayer]:
+        """Pack one layer after the other, and give each when it is done.
+
+        Args:
+            below: The layers beneath, first to last: a destination's ancestors are as these have them.
+            removals: What is taken away from these, in a layer of its own beneath those of the sources.
+
+        Raises:
+            TreeError: A source cannot be packed.
+            StoreError: The target does not take a layer.
+            RegistryError: A registry does not.
+        """
+        below = list(below)
+        if removals:
+            with removals.archive([layer.directories for layer in below], self._policy.mtime_limit) as source:
+                below.append(self._pack(source, below))
+            yield below[-1]
+        for source in self._plan.sources:
+            packed = self._pack(source, below)
+            if is_tree(source):
+                self._warn_of_owner(source, packed)
+            below.append(packed)
+            yield packed
+
+    def _pack(self, source: TreeSource, below: Sequence[PackedLayer]) -> PackedLayer:
+        if self._uploads is None:
+            return self._pack_to_disk(source, below)
+        return self._pack_and_send(source, self._uploads, below)
+
+    def _pack_to_disk(self, source: TreeSource, below: Sequence[PackedLayer]) -> PackedLayer:
+        with self._target.blob() as blob:
+            if is_tree(source):
+                return pack_tree(source, self._policy, self._layer, blob, self._sink, below)
+            from fastoci.layer.tarball import pack_tar
+
+            return pack_tar(source, self._layer, blob, self._sink, self._stream_of(source))
+
+    def _pack_and_send(
+        self, source: TreeSource, uploads: LayerUploads, below: Sequence[PackedLayer]
+    ) -> PackedLayer:
+        """Pack a layer that goes to registries meanwhile, and to disk only where somebody wants it there."""
+        if is_tree(source):
+            planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, below))
+        else:
+            from fastoci.layer.tarball import plan_tar
+
+            planned = uploads.open(plan_tar(source, self._layer, self._sink, self._stream_of(source)))
+        if any(output.kind != "registry" for output in self._plan.outputs):
+            with self._target.blob() as blob:
+                return uploads.pack(planned, blob)
+        return uploads.pack(planned, None)
+
+    def _stream_of(self, source: TreeSource) -> BinaryIO | None:
+        """Return what a tar archive is read from where it is no file."""
+        return self._stdin or sys.stdin.buffer if source.path == STDIN else None
+
+    def _warn_of_owner(self, source: TreeSource, packed: PackedLayer) -> None:
+        """Warn of a tree that belongs to whoever made it, which is seldom who it shall belong to in a container."""
+        if (
+            packed.owner is None
+            or self._policy.uid is not None
+            or packed.owner[0] != os.geteuid()
+            or not packed.owner[0]
+        ):
+            return
+        of_which = f" of {source.title}" if len(self._plan.sources) > 1 else ""
+        message = f"all {packed.entries:,} entries{of_which} belong to {packed.owner[0]}:{packed.owner[1]}"
+        self._sink(Warned(message, hint="--chown 0:0 makes them root's"))
