@@ -176,7 +176,7 @@ def fastoci(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     from fastoci.cli import app
 
     monkeypatch.setattr("fastoci.cli.signals.install", lambda: None)
-    monkeypatch.setattr("fastoci.cli.allocator.limit_arenas", lambda: None)
+    monkeypatch.setattr("fastoci.cli.allocator.tune_allocator", lambda: None)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()

@@ -91,9 +91,7 @@ class Packing:
 
             return pack_tar(source, self._layer, blob, self._sink, self._stream_of(source))
 
-    def _pack_and_send(
-        self, source: TreeSource, uploads: LayerUploads, below: Sequence[PackedLayer]
-    ) -> PackedLayer:
+    def _pack_and_send(self, source: TreeSource, uploads: LayerUploads, below: Sequence[PackedLayer]) -> PackedLayer:
         """Pack a layer that goes to registries meanwhile, and to disk only where somebody wants it there."""
         if is_tree(source):
             planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, below))

@@ -103,11 +103,11 @@ def test_nohup_is_respected(start):
 
 
 def test_the_allocator_is_told_where_there_is_one_to_tell():
-    script = "from fastoci.cli.allocator import limit_arenas; print(limit_arenas())"
+    script = "from fastoci.cli.allocator import tune_allocator; print(tune_allocator())"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert out in ("True\n", "False\n")
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
-    assert allocator.limit_arenas() is False
+    assert allocator.tune_allocator() is False

@@ -14,6 +14,7 @@ from fastoci._engine.ahead import ReadAhead
 from fastoci._engine.plan import Plan
 from fastoci._engine.renderer import Renderer
 from fastoci.events import discard
+from fastoci.layer.blocks import block_buffer
 from fastoci.layer.options import BLOCK_SIZE, LayerOptions
 from fastoci.layer.pack import pack_tree
 from fastoci.tree.policy import TreePolicy
@@ -99,7 +100,7 @@ def test_a_tree_in_the_page_cache_is_not_asked_for(tree):
             file.read()
     planned = Plan(scan_tree(TreeSource(str(tree)), TreePolicy(), 2), block_size=BLOCK_SIZE)
     renderer = Renderer(planned)
-    buffer = bytearray(BLOCK_SIZE)
+    buffer = block_buffer()
     for number in range(planned.block_count):
         renderer.render(number, buffer)
     assert ReadAhead(planned).run() == 0

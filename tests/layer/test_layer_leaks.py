@@ -50,9 +50,9 @@ def test_nothing_is_left_behind(tree, how):
     )
     grown = json.loads(done.stdout)
     assert (grown["same descriptors"], grown["threads"]) == (True, 1)
-    # The smallest piece that could be left behind each time takes 32 bytes: 9,600 in 300 times. 500 were seen. The
-    # long form packs a thousand times.
-    assert grown["memory"] < 4096
+    # The smallest piece that could be left behind each time takes 32 bytes: 9,600 in 300 times. 500 were seen,
+    # and up to 6,500 on a busy machine, where more is on its way at once. The long form packs a thousand times.
+    assert grown["memory"] < 8192
 
 
 def test_a_table_lives_as_long_as_its_layer(tree):

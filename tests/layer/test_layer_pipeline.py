@@ -12,6 +12,7 @@ import pytest
 
 from fastoci.errors import FastociError, TreeChangedError
 from fastoci.events import LayerPacked, LayerProgress, LayerScanned
+from fastoci.layer.blocks import block_buffer
 from fastoci.layer.compression import GzipCompressor, NoCompressor
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import pack_tree
@@ -278,7 +279,7 @@ class TestPacking:
             assert blocks.complete()
             reader = blocks.reader()
             before = set(os.listdir("/proc/self/fd"))
-            buffer = bytearray(BLOCK)
+            buffer = block_buffer()
             for number in range(blocks.count):
                 reader.read(number, buffer)
             reader.close()

@@ -68,7 +68,7 @@ class MemoryBlocks:
             self.open += 1
         return self
 
-    def read(self, number: int, buffer: bytearray) -> int:
+    def read(self, number: int, buffer: memoryview) -> int:
         """See BlockReader."""
         self.read_numbers.append(number)
         block = self.blocks[number]

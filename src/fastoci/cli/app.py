@@ -131,7 +131,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
     from fastoci.cli import allocator, signals
     from fastoci.cli.command import invoke
 
-    allocator.limit_arenas()
+    allocator.tune_allocator()
     signals.install()
     return invoke(name, function_of(name), arguments)
 

