@@ -114,7 +114,8 @@ static int visit(struct walk *walk, int directory)
 int bench_walk(const char *path, int what, struct found *found)
 {
     int back = open(".", O_PATH | O_CLOEXEC), root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), failed = 0;
-    struct walk walk = {what, malloc(BUFFER_SIZE), found};
+    /* On a page, as the data in the page cache is: elsewhere some CPUs copy at a quarter of their speed. */
+    struct walk walk = {what, aligned_alloc(4096, BUFFER_SIZE), found};
     memset(found, 0, sizeof *found);
     if (back < 0 || root < 0 || walk.buffer == NULL) {
         failed = errno ? errno : ENOMEM;
