@@ -72,7 +72,7 @@ class Sample:
         expected = tree.size + 1024 * tree.entries
         step = max(1, expected // _SAMPLE_SIZE)
         blocks = []
-        command = ["tar", "-C", tree.path, "--sort=name", "--format=pax", "-cf", "-", "."]
+        command = ["tar", "-C", tree.path, "--sort=name", "--format=gnu", "-cf", "-", "."]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.stdout is not None
             number = 0
