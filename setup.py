@@ -3,10 +3,25 @@
 FASTOCI_SANITIZE=1 in the environment builds them for AddressSanitizer and UndefinedBehaviorSanitizer (.ci/sanitize).
 """
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
+import setuptools
 from setuptools import Extension, setup
+
+# pip brings these by itself. Run by hand, an older setuptools stumbles over pyproject.toml with another complaint, or
+# none that is seen with -q, and without Cython it looks for C files that nobody has written.
+NEEDED = 77
+if int(setuptools.__version__.partition(".")[0]) < NEEDED:
+    sys.exit(
+        f"error: setuptools {setuptools.__version__} is too old to build fastoci\n"
+        f"cause: pyproject.toml is read by {NEEDED} and newer\n"
+        "hint:  python -m pip install -U setuptools cython"
+    )
+if importlib.util.find_spec("Cython") is None:
+    sys.exit("error: there is no Cython to build fastoci with\nhint:  python -m pip install 'cython>=3.1,<4'")
 
 ENGINE = Path("ext/fastoci/_engine")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import tarfile
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -133,21 +135,32 @@ def test_one_registry_mounts(kit, hub, fastoci, tmp_path):
     assert err.count("mounted sha256:") == 3
 
 
+@contextmanager
+def opening_noted(opened):
+    """Note the path of every file that is opened to be written."""
+    noting = True
+
+    def hear(event, arguments):
+        # A hook stays as long as the process does.
+        if noting and event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            opened.append(arguments[0])
+
+    sys.addaudithook(hear)
+    try:
+        yield
+    finally:
+        noting = False
+
+
 def test_another_registry_gets_it_without_disk(kit, hub, second, tmp_path, monkeypatch):
     image = kit.image(make_tar({"big": noise(3 << 20)}))
     name = at("registry", kit, image, hub, tmp_path)
     state = tmp_path / "state"
     monkeypatch.setenv("FASTOCI_STATE_DIR", str(state))
     before = set(tmp_path.rglob("*"))
-    opened, real = [], os.open
-
-    def opening(path, *arguments, **options):
-        opened.append(path)
-        return real(path, *arguments, **options)
-
-    monkeypatch.setattr("os.open", opening)
-    events = []
-    copy(name, f"docker://{second.host}/x:1", sink=events.append)
+    events, opened = [], []
+    with opening_noted(opened):
+        copy(name, f"docker://{second.host}/x:1", sink=events.append)
     left = set(tmp_path.rglob("*")) - before
     # Notes on hosts and uploads, no blobs.
     assert all(path.is_relative_to(state) for path in left)

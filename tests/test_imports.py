@@ -2,8 +2,8 @@
 
     cli  >  use cases (files here)  >  layer  store  registry  rootfs (siblings)  >  tree  events  >  spec  >  errors
 
-`version` and `units` lie beneath everything. The engine lies beneath `tree`, which scans with it, and `layer`, which
-renders.
+`version` and `units` lie beneath everything. The engine lies beneath `tree`, which scans with it, `layer`, which
+renders, and `ending`, which all who hold something may use.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ PACKAGE = Path(fastoci.__file__).parent
 MAY_IMPORT = {
     "version": set(),
     "errors": set(),
-    "threads": {"errors"},
+    "ending": {"_engine"},
+    "threads": {"ending", "errors"},
     "units": set(),
     "_engine": set(),
     "spec": {"errors"},
     "events": {"spec", "errors"},
-    "tree": {"_engine", "threads", "events", "spec", "errors"},
-    "layer": {"_engine", "threads", "tree", "events", "spec", "errors", "version"},
-    "store": {"events", "spec", "errors", "version"},
-    "registry": {"units", "events", "spec", "errors", "version"},
-    "rootfs": {"units", "events", "spec", "errors", "version"},
+    "tree": {"_engine", "ending", "threads", "events", "spec", "errors"},
+    "layer": {"_engine", "ending", "threads", "tree", "events", "spec", "errors", "version"},
+    "store": {"ending", "events", "spec", "errors", "version"},
+    "registry": {"ending", "units", "events", "spec", "errors", "version"},
+    "rootfs": {"ending", "units", "events", "spec", "errors", "version"},
     "use case": {
         "layer",
         "store",
         "registry",
         "rootfs",
         "tree",
+        "ending",
         "threads",
         "units",
         "events",
@@ -58,6 +60,7 @@ MAY_IMPORT = {
 # Which of the engine's modules a room may import. The package of them, which has its errors, is for both, and so is the
 # table of entries: it is what `tree` hands to `layer`.
 ENGINE = {
+    "ending": {"ending"},
     "tree": {"scanner", "table", "pattern"},
     "layer": {"plan", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
 }

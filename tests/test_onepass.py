@@ -28,7 +28,7 @@ from fastoci.packedbefore import PackedBefore
 from fastoci.registry import patience
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.reference import Reference
-from fastoci.threads import start_threads
+from fastoci.threads import Crew
 from imagekit import make_tar, noise
 from oracles.kills import killed_from
 from oracles.streams import MemoryBlocks, planned_layer
@@ -619,15 +619,16 @@ def test_memory_that_is_refused(tree, hub, where, monkeypatch):
 
 @pytest.mark.parametrize("refused", [0, 1])
 def test_threads_that_are_refused(tree, hub, other, monkeypatch, refused):
-    real, calls = start_threads, []
+    real, calls = Crew.start, []
 
-    def start(threads):
-        calls.append(threads)
-        if len(calls) > refused:
-            raise FastociError("cannot start a thread")
-        real(threads)
+    def start(crew, name, work):
+        if name.startswith("fastoci-upload"):
+            calls.append(name)
+            if len(calls) > refused:
+                raise FastociError("cannot start a thread")
+        return real(crew, name, work)
 
-    monkeypatch.setattr("fastoci.onepass.start_threads", start)
+    monkeypatch.setattr(Crew, "start", start)
     with pytest.raises(FastociError, match="cannot start a thread"):
         push(tree, f"{hub.host}/me/app:1", f"{other.host}/me/app:1")
     assert hub.manifests.get("me/app", {}) == other.manifests.get("me/app", {}) == {}

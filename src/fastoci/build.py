@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.buildplan import BuildPlan
 from fastoci.composed import ComposedImage
+from fastoci.ending import EndingStack, ending_context
 from fastoci.errors import StoreError, UsageError
 from fastoci.events import Sink, discard
 from fastoci.image import ImageSource, StoredImage, named_hosts
@@ -33,12 +32,13 @@ from fastoci.spec.digest import Digest
 from fastoci.spec.imagename import ImageName
 from fastoci.spec.manifest import Manifest
 from fastoci.targets import ArchiveTarget, LayoutTarget, NewImage, Target, copy_layers
-from fastoci.temporary import large_tmp
+from fastoci.temporary import TMPDIR_HINT, TemporaryDirectory, large_tmp
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import ExitStack
 
     from fastoci.base import BaseImage
     from fastoci.onepass import LayerUploads, Sent
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["BuildResult", "ConfigOptions", "build"]
 
 DEFAULT_TAG = "latest"
-
-_TMPDIR_HINT = "set TMPDIR to another directory, with room for the layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +183,7 @@ class _Build:
         stdin: BinaryIO | None,
         stdout: BinaryIO | None,
     ) -> BuildResult:
-        with ExitStack() as stack, self._timed("total"):
+        with EndingStack() as stack, self._timed("total"):
             with self._timed("check"):
                 uploads = self._prove_push(stack)
                 self._find_engines()
@@ -281,7 +279,7 @@ class _Build:
     def _open_private(self, stack: ExitStack) -> LayoutTarget:
 
         base = large_tmp()
-        check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=_TMPDIR_HINT)
+        check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=TMPDIR_HINT)
         return LayoutTarget(os.path.join(stack.enter_context(_temporary_directory(base)), "image"), stack)
 
     def _below(self) -> list[PackedLayer]:
@@ -380,29 +378,16 @@ class _Build:
         self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - started
 
 
-@contextlib.contextmanager
+@ending_context
 def _temporary_directory(base: str) -> Iterator[str]:
     """Make a directory for layers that only pass through; an error in it says how to have it elsewhere."""
-    import tempfile
-
-    try:
-        directory = tempfile.mkdtemp(prefix="fastoci-", dir=base)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write temporary files to {base}",
-            path=base,
-            cause=error.strerror,
-            hint=_TMPDIR_HINT,
-            errno=error.errno,
-        ) from error
-    try:
-        yield directory
-    except StoreError as error:
-        if error.path.startswith(directory):
-            error.hint = _TMPDIR_HINT
-        raise
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with TemporaryDirectory(base) as made:
+        try:
+            yield made.path
+        except StoreError as error:
+            if error.path.startswith(made.path):
+                error.hint = TMPDIR_HINT
+            raise
 
 
 def _layout(target: Target) -> LayoutTarget:

@@ -162,15 +162,11 @@ class CachedImage(Source):
 
 def _sweep(root: Path, limit: float) -> None:
     """Remove what was last used before `limit`, unless somebody is at work in the cache."""
-    with contextlib.suppress(OSError):
-        fd = open_directory(root / "blobs")
-        try:
-            if try_lock_alone(fd):
-                for file in _files(root):
-                    if file.stat().st_mtime < limit:
-                        file.unlink()
-        finally:
-            os.close(fd)
+    with contextlib.suppress(OSError), open_directory(root / "blobs") as blobs:
+        if try_lock_alone(blobs.fd):
+            for file in _files(root):
+                if file.stat().st_mtime < limit:
+                    file.unlink()
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.contents import Contents
 from fastoci.counted import CountedReader
+from fastoci.ending import EndingStack
 from fastoci.errors import RegistryError, UsageError
 from fastoci.events import BlobDone, BlobProgress, PullSummary, Sink, Tagged, Throttle, discard
 from fastoci.fetch import Fetched, fetch_blob, summary_of
@@ -28,6 +28,7 @@ from fastoci.spec.imagename import ImageName
 from fastoci.spec.reference import Reference
 from fastoci.store.archive import ArchiveWriter
 from fastoci.store.layout import Layout
+from fastoci.targets import Discarding
 from fastoci.units import format_part
 
 if TYPE_CHECKING:
@@ -193,9 +194,9 @@ def _to_layout(
     contents = Contents.collect(source, descriptor)
     layout = Layout.create(image.location)
     stop = threading.Event()
-    with ExitStack() as stack:
-        # What was fetched stays: it is what the next run goes on with. A layout that holds nothing goes.
-        stack.callback(layout.discard)
+    # What was fetched stays: it is what the next run goes on with. A layout that holds nothing goes.
+    with EndingStack() as stack:
+        stack.enter_context(Discarding(layout))
         try:
             results = run_all(
                 [_fetching(source, blob, layout, title, sink, stop) for blob, title in contents.blobs],

@@ -10,13 +10,12 @@ far as fastoci's own processes go.
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastoci.ending import EndingStack
 from fastoci.errors import InvalidImageError, StoreError, UsageError
 from fastoci.findings import Findings
 from fastoci.image import locate_image
@@ -96,12 +95,11 @@ def collect_garbage(place: str | ImageName, *, dry_run: bool = False, partial: b
     layout = Layout.open(path)
     root = Path(path).absolute()
     what = f"cannot collect garbage in {path}"
-    with ExitStack() as stack, explained(what, path):
+    with EndingStack() as stack, explained(what, path):
         stack.enter_context(locked(root))
         if not dry_run:
-            fd = open_directory(root / "blobs")
-            stack.callback(os.close, fd)
-            if not try_lock_alone(fd):
+            held = stack.enter_context(open_directory(root / "blobs"))
+            if not try_lock_alone(held.fd):
                 raise StoreError(
                     what, path=path, cause="another process adds to it", hint="run it again when that has ended"
                 )

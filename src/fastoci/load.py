@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from fastoci.ending import Ending, ending_context
 from fastoci.errors import EngineError, StoreError, UsageError
 from fastoci.events import ImageLoaded, Sink, discard
 from fastoci.image import open_image, select_manifest
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.manifest import Manifest
 from fastoci.targets import ArchiveTarget, NewImage, copy_layers
+from fastoci.threads import Crew
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -158,66 +159,88 @@ def _probe(engine: Engine) -> str | None:
     return None if answer.returncode == 0 else _last_words(answer.stderr) or f"exit code {answer.returncode}"
 
 
-@contextmanager
+@ending_context
 def _running(engine: Engine) -> Iterator[BinaryIO]:
     """Run the engine's command that reads an archive from its stdin, which is yielded; leave when it has taken it.
 
     Raises:
         EngineError: It ended with an error, or could not be started.
     """
-    try:
-        process = subprocess.Popen(  # noqa: S603 - as above
-            [engine.program, *engine.load], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-    except OSError as error:
-        raise EngineError(f"cannot start {engine.program}", cause=error.strerror) from error
-    stdin = cast("BinaryIO", process.stdin)
-    words = _Words(cast("BufferedReader", process.stdout))
-    try:
+    with _Client(engine) as client:
         try:
-            yield stdin
-            stdin.close()
+            yield client.stdin
+            client.stdin.close()
         except (StoreError, BrokenPipeError) as error:
             # It hung up before it had everything: what it has to say about that is the cause.
-            if not _is_broken_pipe(error) or process.wait() == 0:
+            if not _is_broken_pipe(error) or client.wait() == 0:
                 raise
-        if process.wait() != 0:
-            cause = words.last() or f"{engine.program} ended with exit code {process.returncode}"
+        code = client.wait()
+        if code != 0:
+            cause = client.last_words() or f"{engine.program} ended with exit code {code}"
             raise EngineError(f"{engine.name} did not take the image", cause=cause, hint=_HINT)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        with suppress(OSError):
-            stdin.close()
-        words.join()
+
+
+class _Client(Ending):
+    """An engine's command at work; what it says is read meanwhile, so that it never waits for a reader."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said = b""  # the end of it
+        self._crew = Crew(self._kill, _ANSWER_SECONDS)
+
+    def begin(self) -> None:
+        command = [self._engine.program, *self._engine.load]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - as above
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+        except OSError as error:
+            raise EngineError(f"cannot start {self._engine.program}", cause=error.strerror) from error
+        stream = cast("BufferedReader", self._process.stdout)
+        try:
+            self._reader = self._crew.start("fastoci-engine", lambda: self._read(stream))
+        except BaseException:
+            stream.close()
+            raise
+
+    def end(self) -> None:
+        self._crew.cancel()
+        if self._process is not None:
+            with suppress(OSError):
+                self.stdin.close()
+
+    @property
+    def stdin(self) -> BinaryIO:
+        return cast("BinaryIO", self._running.stdin)
+
+    def wait(self) -> int:
+        return self._running.wait()
+
+    def last_words(self) -> str:
+        """Return its last line, which is where programs say why they gave up; it has ended."""
+        self._reader.join(_ANSWER_SECONDS)
+        return _last_words(self._said)
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None  # noqa: S101 - it has begun
+        return self._process
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.kill()
+            self._process.wait()
+
+    def _read(self, stream: BufferedReader) -> None:
+        with stream:
+            while piece := stream.read1(_WORDS_LIMIT):
+                self._said = (self._said + piece)[-_WORDS_LIMIT:]
 
 
 def _is_broken_pipe(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, BrokenPipeError) or _is_broken_pipe(error.__cause__))
-
-
-class _Words:
-    """What a process says, read while it runs so that it never waits for a reader; the end of it is kept."""
-
-    def __init__(self, stream: BufferedReader) -> None:
-        self._stream = stream
-        self._kept = b""
-        self._thread = threading.Thread(target=self._read, name="fastoci-engine", daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        with self._stream:
-            while piece := self._stream.read1(_WORDS_LIMIT):
-                self._kept = (self._kept + piece)[-_WORDS_LIMIT:]
-
-    def join(self) -> None:
-        self._thread.join(_ANSWER_SECONDS)
-
-    def last(self) -> str:
-        """Return its last line, which is where programs say why they gave up."""
-        self.join()
-        return _last_words(self._kept)
 
 
 def _last_words(data: bytes) -> str:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from fastoci.ending import Ending, EndingStack
 from fastoci.errors import FastociError, RegistryError
 from fastoci.events import BlobDone, Notice
 from fastoci.layer.stream import BlobStream
@@ -26,7 +26,7 @@ from fastoci.registry.client import RegistryClient
 from fastoci.registry.session import DEFAULT_CHUNK, Mode
 from fastoci.registry.upload import BlobSource, UploadResult, upload_growing
 from fastoci.temporary import large_tmp
-from fastoci.threads import start_threads
+from fastoci.threads import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -77,20 +77,27 @@ class _Upload:
         self.stream = stream
         self.host = host
         self.result: UploadResult | None = None
-        self.thread = threading.Thread(target=self._run, args=(run,), name=f"fastoci-upload-{host}", daemon=True)
+        self.thread: threading.Thread | None = None  # or the machine gave none for it
+        self._work = run
         self._failed = failed
 
-    def _run(self, run: Callable[[], UploadResult]) -> None:
+    def run(self) -> None:
+        """Do it, in that thread."""
         try:
-            self.result = run()
+            self.result = self._work()
         except BaseException as error:  # raised in the thread that packs, or waits
             self._failed(error)
         else:
             # What is still packed is for its digest alone.
             self.stream.close()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether its thread is at work."""
+        return self.thread is not None and self.thread.is_alive()
 
-class LayerUploads:
+
+class LayerUploads(Ending):
     """The layers of one build, on their way to all its registries. A context manager, which stops what is not done.
 
     Args:
@@ -121,20 +128,19 @@ class LayerUploads:
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._stopped = False
-        self._plans = ExitStack()
-        self._stack = ExitStack()
+        self._crew = Crew(self._halt, _GRACE)
+        self._plans = EndingStack()
+        self._stack = EndingStack()
         self._sent = Sent()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            for host in self._repositories:
-                self._sent.clients[host] = stack.enter_context(RegistryClient(host, self._options, self._sink))
-            self._stack = stack.pop_all()
-        return self
+    def begin(self) -> None:
+        """Make a client for each registry; nothing is connected yet."""
+        for host in self._repositories:
+            self._sent.clients[host] = self._stack.enter_context(RegistryClient(host, self._options, self._sink))
 
-    def __exit__(self, *_: object) -> None:
-        if any(upload.thread.is_alive() for upload in self._uploads):
-            self._cancel()
+    def end(self) -> None:
+        """Stop what is not done, and let go of plans and connections."""
+        self._cancel()
         for upload in self._uploads:
             upload.stream.close()
         self._plans.close()
@@ -192,7 +198,7 @@ class LayerUploads:
         """
         try:
             for upload in self._uploads:
-                while upload.thread.is_alive() and self._error is None:
+                while upload.thread is not None and upload.is_under_way and self._error is None:
                     upload.thread.join(0.1)
         except BaseException:
             self._cancel()
@@ -232,7 +238,7 @@ class LayerUploads:
 
         upload = _Upload(stream, host, run, self._upload_failed)
         self._uploads.append(upload)
-        start_threads([upload.thread])
+        upload.thread = self._crew.start(f"fastoci-upload-{host}", upload.run)
         return upload
 
     def _open_spool(self) -> int | None:
@@ -288,19 +294,24 @@ class LayerUploads:
         self._cancel()
 
     def _cancel(self) -> None:
+        """Stop all uploads and wait for them, not for long: a registry may not answer."""
+        self._crew.cancel()
+
+    def _halt(self) -> None:
+        if not any(upload.is_under_way for upload in self._uploads):
+            return
         with self._lock:
             self._stopped = True
         for upload in self._uploads:
             upload.stream.fail(StoppedError())
         for client in self._sent.clients.values():
             client.cancel()
-        _join(self._uploads)
 
 
 def _join(uploads: Iterable[_Upload]) -> None:
     deadline = time.monotonic() + _GRACE
     for upload in uploads:
-        if upload.thread.ident is not None:  # or the machine gave no thread for it
+        if upload.thread is not None:
             upload.thread.join(max(0.0, deadline - time.monotonic()))
 
 

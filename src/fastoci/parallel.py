@@ -7,10 +7,9 @@ registry would hold up Ctrl-C until its timeout.
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from fastoci.threads import start_threads
+from fastoci.threads import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,7 +66,7 @@ def run_all(
         tasks: What to run, started in this order.
         jobs: How many may run at once, at least 1.
         stop: Set when the first task fails or the caller is interrupted; tasks look at it and raise `StoppedError`.
-        on_stop: Called once after `stop` was set, to wake tasks that wait where they cannot look at it.
+        on_stop: Called after `stop` was set, to wake tasks that wait where they cannot look at it.
 
     Returns:
         The results, in the order of the tasks.
@@ -78,28 +77,19 @@ def run_all(
     """
     run = _Run(tasks, stop)
     count = len(run.tasks)
-    # Daemons, so that a thread that cannot be woken does not hold up the end of the process.
-    threads = [
-        threading.Thread(target=run.work, name=f"fastoci-worker-{number}", daemon=True)
-        for number in range(min(max(1, jobs), count))
-    ]
-    try:
-        start_threads(threads)
+
+    def end() -> None:
+        if len(run.results) < count or stop.is_set():
+            stop.set()
+            on_stop()
+
+    with Crew(end, _GRACE) as crew:
+        threads = [crew.start(f"fastoci-worker-{number}", run.work) for number in range(min(max(1, jobs), count))]
         for thread in threads:
             while thread.is_alive() and not stop.is_set():
                 thread.join(0.1)
-    except BaseException:
-        stop.set()
-        raise
-    finally:
+        if run.error is not None:
+            raise run.error
         if stop.is_set():
-            on_stop()
-        deadline = time.monotonic() + _GRACE
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, deadline - time.monotonic()) if stop.is_set() else None)
-    if run.error is not None:
-        raise run.error
-    if stop.is_set():
-        raise StoppedError
+            raise StoppedError
     return [run.results[number] for number in range(count)]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastoci.buildplan import is_tree
+from fastoci.ending import Ending
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
 from fastoci.findings import Finding, Findings
@@ -25,7 +26,7 @@ from fastoci.parallel import StoppedError
 from fastoci.registry.options import RegistryOptions
 from fastoci.rootfs.limits import Limits, Usage
 from fastoci.rootfs.tarreader import TarEntry, TarReader, shown
-from fastoci.threads import start_threads
+from fastoci.threads import Crew, empty
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import STDIN, TreeSource
 from fastoci.unpack import ImageLayer, TarStream, layers_of
@@ -134,14 +135,18 @@ class _Nowhere:
         """Nothing becomes of it."""
 
 
-class _Made:
+class _Made(Ending):
     """The tar stream that a plan gives, made in a thread of its own, a few pieces ahead of whoever takes them."""
 
     def __init__(self, planned: PlannedLayer) -> None:
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(planned,), name="fastoci-rebuild", daemon=True)
-        start_threads([self._thread])
+        self._crew = Crew(self._stop)
+        try:
+            self._crew.start("fastoci-rebuild", lambda: self._run(planned))
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes, in the pipeline's own thread; its buffer is used again."""
@@ -158,14 +163,14 @@ class _Made:
                 raise item
             yield item
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Stop the thread and wait for it."""
+        self._crew.close()
+
+    def _stop(self) -> None:
         self._closed.set()
-        while self._thread.is_alive():
-            try:
-                self._queue.get(timeout=0.01)
-            except queue.Empty:
-                continue
+        # Or the thread stays where it puts. It puts twice more at most, for which there is room.
+        empty(self._queue)
 
     def _run(self, planned: PlannedLayer) -> None:
         end: BaseException | None = None

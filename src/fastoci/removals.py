@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import tarfile
@@ -11,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastoci.ending import ending_context
 from fastoci.errors import UsageError
 from fastoci.spec import whiteouts
+from fastoci.temporary import TemporaryDirectory
 from fastoci.tree.ancestors import Directory, place
 from fastoci.tree.source import TreeSource
 
@@ -56,7 +57,7 @@ class Removals:
         """How the layer came to be, for the image's history."""
         return " ".join(["RM", *self.deleted, *(f"{path.rstrip('/')}/*" for path in self.opaque), "# fastoci"])
 
-    @contextlib.contextmanager
+    @ending_context
     def archive(self, below: Sequence[DirectoryLookup], epoch: int | None) -> Iterator[TreeSource]:
         """Give the layer as a tar archive, which is there for as long as the context lasts.
 
@@ -67,8 +68,8 @@ class Removals:
         Raises:
             UsageError: A path leads through something that is no directory.
         """
-        with tempfile.TemporaryDirectory(prefix="fastoci-") as directory:
-            path = os.path.join(directory, "removals")
+        with TemporaryDirectory(tempfile.gettempdir()) as directory:
+            path = os.path.join(directory.path, "removals")
             with open(path, "wb") as file:
                 file.write(self._tar(below, epoch))
             yield TreeSource(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from fastoci.ending import Ending
 from fastoci.store.layout import Layout
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from fastoci.spec.descriptor import Descriptor
     from fastoci.store.blobs import BlobWriter
 
-__all__ = ["ArchiveTarget", "LayoutTarget", "NewImage", "Target", "copy_layers"]
+__all__ = ["ArchiveTarget", "Discarding", "LayoutTarget", "NewImage", "Target", "copy_layers"]
 
 _PIECE = 1 << 20
 
@@ -70,8 +71,7 @@ class LayoutTarget:
 
     def __init__(self, path: str, stack: ExitStack) -> None:
         self.layout = Layout.create(path)
-        # Once the image is in the index there is nothing left for it to take away.
-        stack.callback(self.layout.discard)
+        stack.enter_context(Discarding(self.layout))
 
     def blob(self) -> BlobWriter:
         """Return a writer for one layer."""
@@ -93,6 +93,21 @@ class LayoutTarget:
         for descriptor, data in image.documents:
             self.layout.put_blob(data, descriptor.media_type)
         self.layout.put_manifest(image.manifest, names)
+
+
+class Discarding(Ending):
+    """Has a layout give up what is not in its index in the end: once the image is, there is nothing to take away.
+
+    Args:
+        layout: Which was created to be added to.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def end(self) -> None:
+        """Let the layout take back what it was given."""
+        self._layout.discard()
 
 
 class ArchiveTarget:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 from isal import igzip
 
+from fastoci.ending import Ending
 from fastoci.errors import FastociError
 from fastoci.layer.zstd import find_zstd
 from fastoci.parallel import StoppedError
 from fastoci.spec.mediatypes import Compression
-from fastoci.threads import start_threads
+from fastoci.threads import Crew, empty
 
 __all__ = ["PIECE", "Ahead", "BrokenStreamError", "decompressor", "inflate", "zstd_reader"]
 
@@ -91,7 +91,7 @@ def inflate(blob: BinaryIO, compression: Compression) -> Iterator[bytes]:
         yield piece
 
 
-class Ahead(Iterator[bytes]):
+class Ahead(Ending, Iterator[bytes]):
     """Runs an iterator in a thread of its own, a few pieces ahead of whoever takes them.
 
     Args:
@@ -103,8 +103,12 @@ class Ahead(Iterator[bytes]):
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
         self._done = False
-        self._thread = threading.Thread(target=self._run, args=(source,), name=name, daemon=True)
-        start_threads([self._thread])
+        self._crew = Crew(self._stop, _GRACE)
+        try:
+            self._crew.start(name, lambda: self._run(source))
+        except BaseException:
+            self.close()
+            raise
 
     def __next__(self) -> bytes:
         if self._done:
@@ -117,16 +121,14 @@ class Ahead(Iterator[bytes]):
             raise StopIteration
         raise item
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Stop the thread and wait for it, but not for long: it may be waiting for a registry."""
+        self._crew.cancel()
+
+    def _stop(self) -> None:
         self._closed.set()
-        deadline = time.monotonic() + _GRACE
-        while self._thread.is_alive() and time.monotonic() < deadline:
-            # Empty the queue, or the thread stays where it puts.
-            try:
-                self._queue.get(timeout=0.01)
-            except queue.Empty:
-                self._thread.join(0.01)
+        # Or the thread stays where it puts. It puts twice more at most, for which there is room.
+        empty(self._queue)
 
     def _run(self, source: Callable[[], Iterator[bytes]]) -> None:
         # Whatever goes wrong here is raised where the pieces are taken.

@@ -1,65 +1,69 @@
-"""Ctrl-C at a chosen moment: KeyboardInterrupt at the nth call of one of fastoci's own functions in the calling thread.
+"""Ctrl-C at a chosen moment: KeyboardInterrupt at any line of fastoci's own code that the calling thread runs.
 
-Python looks for signals where a function begins, where a loop goes round, and where a call has returned. A trace
-function raises at the first of these, at a call that is chosen by its number: so any moment can be had again, and one
-that some clock happens upon once in a thousand runs is as likely as every other.
+Python looks for signals where a function begins, where a loop goes round, and where a call has returned. Of nearly each
+of these a trace function is told, as the line that begins there. So any moment can be had again, and one that some
+clock happens upon once in a million runs is as likely as every other.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import fastoci
 
-_HANDLING = {"open", "close", "__enter__", "__exit__"}
-_SPARED = {"<genexpr>", "__exit__", "stop", "_stop", "_join"}
 _PACKAGE = os.path.dirname(fastoci.__file__) + os.sep
 
+Moment = tuple[str, int]
+"""A place, as `file:line`, and the how manieth time that it is come to, from 1."""
 
-class Calls:
-    """Counts the calls of fastoci's functions in the calling thread.
+
+class Lines:
+    """Counts the lines of fastoci's that the calling thread comes to.
 
     Attributes:
-        where: The file and line of the function that it interrupted, empty where it did not.
-        handles_descriptors: Whether that is in or beneath a function that opens or closes something itself: between a
-            descriptor and whoever is to close it there is always a moment that belongs to neither.
+        counts: How often each place was come to.
+        interrupted: Whether the moment came.
 
     Args:
-        last: At the call of this number, counted from 1, KeyboardInterrupt is raised, once; 0: at none.
+        moment: Then KeyboardInterrupt is raised, once; None: never.
     """
 
-    def __init__(self, last: int = 0) -> None:
-        self.count = 0
-        self.where = ""
-        self.handles_descriptors = False
-        self._last = last
+    def __init__(self, moment: Moment | None = None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.interrupted = False
+        self._moment = moment
 
-    def _call(self, frame: FrameType, event: str, argument: Any) -> None:
-        # A generator expression that is thrown away is entered once more, and what it raises then is lost to everybody.
-        # What ends the work is spared: interrupted at its very beginning, it leaves a thread to the end of the process.
-        if not frame.f_code.co_filename.startswith(_PACKAGE) or frame.f_code.co_name in _SPARED:
-            return
-        self.count += 1
-        if self.count == self._last:
-            self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            caller = frame.f_back
-            codes = [frame.f_code] if caller is None else [frame.f_code, caller.f_code]
-            self.handles_descriptors = any(not _HANDLING.isdisjoint((code.co_name, *code.co_names)) for code in codes)
-            raise KeyboardInterrupt
+    def call(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+        """A function begins: its lines are counted if it is fastoci's."""
+        code = frame.f_code
+        # A generator that is thrown away is entered once more, and what is raised then is lost to everybody.
+        if not code.co_filename.startswith(_PACKAGE) or code.co_name == "<genexpr>":
+            return None
+        return self._line
+
+    def _line(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
+        if event == "line":
+            place = f"{frame.f_code.co_filename.removeprefix(_PACKAGE)}:{frame.f_lineno}"
+            self.counts[place] += 1
+            if (place, self.counts[place]) == self._moment:
+                self.interrupted = True
+                raise KeyboardInterrupt
+        return self._line
 
 
 @contextmanager
-def interrupted_at(call: int = 0) -> Iterator[Calls]:
-    """Count calls, and interrupt at the one of this number, as long as the context lasts."""
-    calls = Calls(call)
+def interrupted_at(moment: Moment | None = None) -> Iterator[Lines]:
+    """Count lines, and interrupt at a moment, as long as the context lasts."""
+    lines = Lines(moment)
     before = sys.gettrace()
-    sys.settrace(calls._call)
+    sys.settrace(lines.call)
     try:
-        yield calls
+        yield lines
     finally:
         sys.settrace(before)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import pytest
 from smallimage import SmallImage, make_image
 
+from fastoci.ending import OpenFile
+
 REQUIRED = os.environ.get("FASTOCI_REQUIRE_REAL_PARTS") == "1"
 
 
@@ -53,14 +55,13 @@ def run() -> Callable[..., bytes]:
 def temp_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each of the three ways in which a file can come to its name."""
     if request.param == "named":
-        real_open = os.open
 
         def without_tmpfile(path, flags, *rest, **options):
             if flags & os.O_TMPFILE == os.O_TMPFILE:
                 raise OSError(95, "Operation not supported")
-            return real_open(path, flags, *rest, **options)
+            return OpenFile(path, flags, *rest, **options)
 
-        monkeypatch.setattr(os, "open", without_tmpfile)
+        monkeypatch.setattr("fastoci.store.atomic.OpenFile", without_tmpfile)
     elif request.param == "unlinkable":
 
         def refuse(*_, **__):

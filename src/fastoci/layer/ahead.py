@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from fastoci.layer.blocks import block_buffer
-from fastoci.threads import start_threads
+from fastoci.threads import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,13 +37,13 @@ class BlocksAhead:
         self._made: dict[int, bytes] = {}
         self._error: BaseException | None = None
         self._over = False
-        self._changed = threading.Condition()
-        self._threads = [
-            threading.Thread(target=self._guard, name=f"fastoci-again-{number}", daemon=True)
-            for number in range(min(threads, len(numbers)))
-        ]
+        # Entered itself: a condition's own __enter__ is Python's, and may be interrupted when it has the lock.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._crew = Crew(self._stop)
         try:
-            start_threads(self._threads)
+            for number in range(min(threads, len(numbers))):
+                self._crew.start(f"fastoci-again-{number}", self._guard)
         except BaseException:
             self.close()
             raise
@@ -60,7 +60,7 @@ class BlocksAhead:
             FastociError: The source cannot be read, or has changed.
             ValueError: It was the last one.
         """
-        with self._changed:
+        with self._lock:
             due = self.due
             if due is None:
                 raise ValueError("that was the last block")
@@ -75,18 +75,18 @@ class BlocksAhead:
 
     def close(self) -> None:
         """End the threads, and wait for that."""
-        with self._changed:
+        self._crew.close()
+
+    def _stop(self) -> None:
+        with self._lock:
             self._over = True
             self._changed.notify_all()
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
 
     def _guard(self) -> None:
         try:
             self._work()
         except BaseException as error:  # carried to the thread that takes, and raised there
-            with self._changed:
+            with self._lock:
                 self._error = self._error or error
                 self._changed.notify_all()
 
@@ -97,7 +97,7 @@ class BlocksAhead:
             while (number := self._take_number()) is not None:
                 size = reader.read(number, buffer)
                 compressed, _ = self._compressor.compress(buffer[:size])
-                with self._changed:
+                with self._lock:
                     # Where nothing is compressed it is the buffer itself, which the next block goes into.
                     self._made[number] = bytes(compressed)
                     self._changed.notify_all()
@@ -105,7 +105,7 @@ class BlocksAhead:
             reader.close()
 
     def _take_number(self) -> int | None:
-        with self._changed:
+        with self._lock:
             while not self._over and self._error is None and self._next < len(self._numbers):
                 if self._next - self._taken < self._ahead:
                     self._next += 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fastoci.ending import ending_context
 from fastoci.events import LayerPacked, LayerProgress, LayerScanned, Sink, Throttle, Warned
 from fastoci.layer.blocks import BlockSource, SourceFacts
 from fastoci.layer.compression import compressor_for, differs_from_golden
@@ -90,26 +91,26 @@ def pack_tree(
         return planned.pack(writer)
 
 
-@contextmanager
+@ending_context
 def plan_tree(
     source: TreeSource, policy: TreePolicy, options: LayerOptions, sink: Sink, earlier: Sequence[PackedLayer] = ()
 ) -> Iterator[PlannedLayer]:
     """Begin to scan and plan a directory's layer, which can be packed until the context ends. See `pack_tree`."""
     started, wall = time.perf_counter(), time.time_ns()
-    with start_scan(source, policy, SCAN_THREADS, [layer.directories for layer in earlier]) as scan:
-        try:
-            with TreeBlocks(scan, policy, source) as blocks:
-                yield PlannedLayer(
-                    blocks,
-                    source.title,
-                    options,
-                    sink,
-                    started,
-                    locate=lambda: place_of(source, policy, options),
-                    identify=lambda: fingerprint_of_tree(scan.table, policy, options, wall),
-                )
-        finally:
-            scan.table.close()
+    with (
+        start_scan(source, policy, SCAN_THREADS, [layer.directories for layer in earlier]) as scan,
+        closing(scan.table),
+        TreeBlocks(scan, policy, source) as blocks,
+    ):
+        yield PlannedLayer(
+            blocks,
+            source.title,
+            options,
+            sink,
+            started,
+            locate=lambda: place_of(source, policy, options),
+            identify=lambda: fingerprint_of_tree(scan.table, policy, options, wall),
+        )
 
 
 class PlannedLayer:

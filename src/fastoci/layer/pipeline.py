@@ -10,7 +10,8 @@ takes a buffer before it takes a block's number: otherwise the block that everyt
 finds no buffer.
 
 The first error wins. It stops every thread within a block's time; all are joined before it is raised. The calling
-thread does the writing itself, so that Ctrl-C reaches it there.
+thread does the writing itself, so that Ctrl-C reaches it there; what is to be stopped by it stops at the end of the
+threads' `Crew`, which no second one can make it miss.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from queue import SimpleQueue
 
 from fastoci.layer.blocks import BlockSource, block_buffer
 from fastoci.layer.compression import Compressor
-from fastoci.threads import start_threads
+from fastoci.threads import Crew
 
 __all__ = ["PipelineResult", "run_pipeline"]
 
@@ -98,6 +99,7 @@ class _Pipeline:
         self._next = 0
         self._count: int | None = None  # of all blocks, once the end of the source is known
         self._error: BaseException | None = None
+        self._over = False  # nobody is to go on: after an error, and when all is written
         self._seconds: dict[str, float] = {}
         self._started = time.perf_counter()
         self._last_compressed = 0.0
@@ -110,34 +112,28 @@ class _Pipeline:
             self._free.put(_Slot())
 
     def run(self, write: Callable[[bytes | memoryview], None], progress: Callable[[int, int], None]) -> PipelineResult:
-        threads = [
-            threading.Thread(target=self._guard, args=(self._work,), name=f"fastoci-block-{number}", daemon=True)
-            for number in range(self._threads)
-        ]
-        if self._hashes_tar:
-            threads.append(
-                threading.Thread(target=self._guard, args=(self._hash_tar,), name="fastoci-diff-id", daemon=True)
-            )
-        try:
-            start_threads(threads)
+        with Crew(self._stop) as crew:
+            for number in range(self._threads):
+                crew.start(f"fastoci-block-{number}", lambda: self._guard(self._work))
+            if self._hashes_tar:
+                crew.start("fastoci-diff-id", lambda: self._guard(self._hash_tar))
             digest, size = self._write(write, progress)
-        except BaseException as error:
-            self._stop(error)
-            raise
-        finally:
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+            crew.join()
         if self._error is not None:
             raise self._error
         diff_id = self._diff_id.hexdigest() if self._hashes_tar else digest
         return PipelineResult(diff_id, digest, self._source.tar_size, size, self._seconds)
 
-    def _stop(self, error: BaseException) -> None:
-        """Keep the first error, and wake everybody who waits."""
+    def _fail(self, error: BaseException) -> None:
+        """Keep the first error, and stop."""
         with self._lock:
             if self._error is None:
                 self._error = error
+        self._stop()
+
+    def _stop(self) -> None:
+        """Let nobody go on, and wake everybody who waits."""
+        self._over = True
         self._source.stop()
         self._wake()
 
@@ -159,7 +155,7 @@ class _Pipeline:
         try:
             stage()
         except BaseException as error:  # carried to the calling thread and raised there
-            self._stop(error)
+            self._fail(error)
 
     def _account(self, **seconds: float) -> None:
         with self._lock:
@@ -171,13 +167,13 @@ class _Pipeline:
         with self._lock:
             number = self._next
             self._next += 1
-        if self._error is not None or (self._count is not None and number >= self._count):
+        if self._over or (self._count is not None and number >= self._count):
             return None
         if self._source.has(number):
             if number == 0:
                 self._account(head=time.perf_counter() - self._started)
             return number
-        if self._error is None:
+        if not self._over:
             self._end()
         return None
 
@@ -249,7 +245,7 @@ class _Pipeline:
             done += slot.size
             self._release(slot)
             progress(done, written)
-        if self._error is None:
+        if not self._over:
             put(self._compressor.finish(checksums))
         self._account(hash_blob=hashing, write=writing, tail=time.perf_counter() - self._last_compressed)
         return digest.hexdigest(), written
@@ -258,7 +254,7 @@ class _Pipeline:
         """Yield blocks by their numbers as they come in any order, until the last of them, or an error."""
         early: dict[int, _Slot] = {}
         expected = 0
-        while self._error is None and expected != self._count:
+        while not self._over and expected != self._count:
             slot = queue.get()
             if slot is None:
                 continue

@@ -76,7 +76,9 @@ class BlobStream:
         self._spooling = spool is not None
         self._spooled = 0  # bytes that the spool has
         self._clock = clock
-        self._changed = threading.Condition()
+        # Entered itself: a condition's own __enter__ is Python's, and may be interrupted when it has the lock.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         # Of each piece: where it ends in the blob, and its CRC-32.
         self._ends = array("Q")
         self._checks = array("I")
@@ -103,7 +105,7 @@ class BlobStream:
             BaseException: What the reader has failed with.
         """
         check = isal_zlib.crc32(data)
-        with self._changed:
+        with self._lock:
             number, end = len(self._ends), self._made() + len(data)
             if self._spooling:
                 self._store(end - len(data), data)
@@ -122,13 +124,13 @@ class BlobStream:
 
     def commit(self, digest: Digest) -> None:
         """Say that it is whole."""
-        with self._changed:
+        with self._lock:
             self._descriptor = Descriptor(self._planned.compressor.media_type, digest, self._made())
             self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """Have both sides raise `error`: it will not be made, or not be read."""
-        with self._changed:
+        with self._lock:
             self._error = self._error or error
             self._changed.notify_all()
 
@@ -186,7 +188,7 @@ class BlobStream:
     @property
     def made(self) -> int:
         """How many bytes there are so far."""
-        with self._changed:
+        with self._lock:
             return self._made()
 
     @property
@@ -202,13 +204,13 @@ class BlobStream:
         Raises:
             BaseException: What the packer has failed with.
         """
-        with self._changed:
+        with self._lock:
             self._wait_until(lambda: offset is not None and self._made() >= offset)
             return self._made()
 
     def passed(self, offset: int) -> None:
         """Say that what lies below `offset` will hardly be asked for again."""
-        with self._changed:
+        with self._lock:
             self._read = max(self._read, offset)
             self._drop(offset)
             self._changed.notify_all()
@@ -219,7 +221,7 @@ class BlobStream:
         Raises:
             FastociError: They had to be made again, and the source cannot be read or has changed.
         """
-        with self._changed:
+        with self._lock:
             number = bisect_right(self._ends, offset)
             if number == len(self._ends):
                 raise ValueError("there are not so many bytes yet")
@@ -233,7 +235,7 @@ class BlobStream:
 
     def proof(self, offset: int) -> str:
         """Return what tells later, in another process, that the first `offset` bytes, which there are, were these."""
-        with self._changed:
+        with self._lock:
             return self._proof(bisect_left(self._ends, offset) + 1 if offset else 0)
 
     def fits(self, proof: str) -> bool:
@@ -251,7 +253,7 @@ class BlobStream:
         marks = _marks(count)
         if len(said) != len(marks):
             return False
-        with self._changed:
+        with self._lock:
             for mark, digest in zip(marks, said, strict=True):
                 self._wait_until(lambda mark=mark: len(self._ends) >= mark)  # type: ignore[misc]
                 if len(self._ends) < mark or self._digest(mark) != digest:
@@ -263,7 +265,7 @@ class BlobStream:
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
-        with self._changed:
+        with self._lock:
             self._window = 0
             self._kept.clear()
             self._kept_size = 0
@@ -313,13 +315,13 @@ class BlobStream:
             if self._ahead is not None:
                 self._ahead.close()
             # Those that were made, and are not kept: none of them will be kept again, and others may be.
-            with self._changed:
+            with self._lock:
                 made = min(len(self._ends) - 1, blocks.count)
                 numbers = [other for other in range(block, made) if other + 1 not in self._kept]
             threads = min(self._planned.threads, _MOST_THREADS)
             self._ahead = BlocksAhead(blocks, self._planned.compressor, numbers, threads)
         piece = self._ahead.take()
-        with self._changed:
+        with self._lock:
             size = self._ends[number] - self._ends[number - 1]
             check = self._checks[number]
         if len(piece) != size or isal_zlib.crc32(piece) != check:

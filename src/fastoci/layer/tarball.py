@@ -8,9 +8,9 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from fastoci.ending import ending_context
 from fastoci.errors import StoreError, TreeError, UsageError
 from fastoci.events import Sink
 from fastoci.layer.blocks import SourceFacts
@@ -69,7 +69,7 @@ def pack_tar(
         return planned.pack(writer)
 
 
-@contextmanager
+@ending_context
 def plan_tar(
     source: TreeSource, options: LayerOptions, sink: Sink, stdin: BinaryIO | None = None
 ) -> Iterator[PlannedLayer]:
@@ -103,7 +103,7 @@ def plan_tar(
         )
 
 
-@contextmanager
+@ending_context
 def _opened(source: TreeSource, stdin: BinaryIO | None) -> Iterator[int]:
     """Give a descriptor that can be read at any position; a pipe is kept in a temporary file without a name."""
     if source.path == STDIN:
@@ -122,7 +122,7 @@ def _opened(source: TreeSource, stdin: BinaryIO | None) -> Iterator[int]:
         yield fd
 
 
-@contextmanager
+@ending_context
 def _seekable(stream: BinaryIO) -> Iterator[int]:
     """Give a descriptor of what a stream has: its own, or that of a copy if it is a pipe."""
     if _is_whole_file(stream):

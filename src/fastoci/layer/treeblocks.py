@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Self
 
 from fastoci._engine import EngineFault
 from fastoci._engine.ahead import ReadAhead
 from fastoci._engine.plan import Plan
 from fastoci._engine.renderer import Renderer
+from fastoci.ending import Ending
 from fastoci.layer.blocks import BlockReader, SourceFacts
 from fastoci.layer.options import BLOCK_SIZE
-from fastoci.threads import start_threads
+from fastoci.threads import Crew
 from fastoci.tree.faults import explain
 from fastoci.tree.lookup import TableLookup
 from fastoci.tree.policy import TreePolicy
@@ -22,11 +22,8 @@ from fastoci.tree.source import TreeSource
 
 __all__ = ["TreeBlocks"]
 
-_LAST = 2**63 - 1
-"""No plan has a block of this number: whoever waits for it waits for the end of the plan."""
 
-
-class TreeBlocks:
+class TreeBlocks(Ending):
     """The blocks of a tree that is scanned and planned meanwhile.
 
     A context manager, which runs the threads that plan and read ahead; the scan is the caller's to start.
@@ -43,8 +40,8 @@ class TreeBlocks:
         self._path = source.path
         self._error: BaseException | None = None
         self._facts: SourceFacts | None = None
-        self._ended = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._planner: threading.Thread | None = None
+        self._crew = Crew(self.stop)
         self.plan = Plan(
             scan.table,
             block_size=BLOCK_SIZE,
@@ -57,23 +54,14 @@ class TreeBlocks:
         )
         self._ahead = ReadAhead(self.plan)
 
-    def __enter__(self) -> Self:
-        self._threads = [
-            threading.Thread(target=self._make_plan, name="fastoci-plan", daemon=True),
-            threading.Thread(target=self._ahead.run, name="fastoci-ahead", daemon=True),
-        ]
-        try:
-            start_threads(self._threads)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def begin(self) -> None:
+        """Start the threads."""
+        self._planner = self._crew.start("fastoci-plan", self._make_plan)
+        self._crew.start("fastoci-ahead", self._ahead.run)
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
+    def end(self) -> None:
+        """End the threads, whatever they have come to."""
+        self._crew.close()
 
     def _make_plan(self) -> None:
         try:
@@ -95,8 +83,6 @@ class TreeBlocks:
             self._error.__cause__ = fault
         except BaseException as error:  # carried to whoever waits for a block
             self._error = error
-        finally:
-            self._ended.set()
 
     @property
     def count(self) -> int:
@@ -112,9 +98,7 @@ class TreeBlocks:
         """See BlockSource."""
         if self.plan.wait(number):
             return True
-        self._ended.wait()
-        if self._error is not None:
-            raise self._error
+        self._wait()
         return False
 
     def complete(self) -> bool:
@@ -123,8 +107,16 @@ class TreeBlocks:
         Returns:
             False: `stop` was called.
         """
-        self.has(_LAST)
+        # Not by the plan's own wait, which is native and hears no Ctrl-C.
+        self._wait()
         return self._facts is not None
+
+    def _wait(self) -> None:
+        """Wait for the end of the plan, and raise what it failed with."""
+        assert self._planner is not None  # noqa: S101 - it was entered
+        self._planner.join()
+        if self._error is not None:
+            raise self._error
 
     def reader(self) -> BlockReader:
         """Return a renderer."""
@@ -132,7 +124,7 @@ class TreeBlocks:
 
     def facts(self) -> SourceFacts | None:
         """See BlockSource."""
-        return self._facts if self._ended.is_set() else None
+        return self._facts
 
     def stop(self) -> None:
         """See BlockSource. What is planned can still be read."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastoci.ending import OpenFile, ending_context
 from fastoci.errors import StoreError
 
 if TYPE_CHECKING:
@@ -252,16 +253,13 @@ def update_auth_file(path: Path, change: Callable[[AuthDocument], dict[str, Any]
     return True
 
 
-@contextlib.contextmanager
+@ending_context
 def _locked(directory: Path) -> Iterator[None]:
     # Two logins at once: the directory is what both have, and locking it leaves no file behind.
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with OpenFile(directory, os.O_RDONLY | os.O_DIRECTORY) as opened:
         with contextlib.suppress(OSError):  # a file system without locks: as docker, which takes none
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(opened.fd, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -17,6 +17,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
+from fastoci.ending import OpenFile
 from fastoci.events import Sink, Warned
 
 if TYPE_CHECKING:
@@ -45,18 +46,16 @@ def default_path() -> str:
 class StateLock:
     """A lock held on one document; lost with the process, whatever ends it."""
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, file: OpenFile) -> None:
         self._path = path
-        self._fd = fd
+        self._file = file
 
     def release(self) -> None:
         """Let others have it."""
-        if self._fd < 0:
+        if self._file.fd < 0:
             return
-        with contextlib.suppress(OSError):
+        with self._file, contextlib.suppress(OSError):
             os.unlink(self._path)  # while it is ours: who waits for it looks whether it is still there
-        os.close(self._fd)
-        self._fd = -1
 
 
 class StateDirectory:
@@ -87,18 +86,13 @@ class StateDirectory:
             name: Its name: letters and digits.
         """
         try:
-            fd = os.open(self._file(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-                return None
-            document = json.loads(os.read(fd, _LARGEST))
+            with OpenFile(self._file(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as file:
+                found = os.fstat(file.fd)
+                if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                    return None
+                document = json.loads(os.read(file.fd, _LARGEST))
         except (OSError, ValueError, RecursionError):
             return None
-        finally:
-            os.close(fd)
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             return None
         written = document.get("time")
@@ -127,12 +121,14 @@ class StateDirectory:
             if written != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - as the next write would say it
             os.replace(temporary, self._file(name))
+            temporary = None
         except OSError as error:
+            self._complain(error)
+            return False
+        finally:
             if temporary is not None:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
-            self._complain(error)
-            return False
         return True
 
     def remove(self, name: str) -> None:
@@ -146,21 +142,19 @@ class StateDirectory:
         for _ in range(_ATTEMPTS):
             try:
                 os.makedirs(self._path, mode=0o700, exist_ok=True)
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                file = OpenFile(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             except OSError as error:
                 self._complain(error)
                 return None
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # Who had it before may have removed the file, and the lock is on one that nobody else finds.
-                if os.path.samestat(os.fstat(fd), os.stat(path)):
-                    return StateLock(path, fd)
+                if os.path.samestat(os.fstat(file.fd), os.stat(path)):
+                    return StateLock(path, file)
             except FileNotFoundError:
                 pass
             except OSError:  # busy, or a file system without locks
-                os.close(fd)
                 return None
-            os.close(fd)
         return None
 
     def _sweep(self) -> None:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from types import TracebackType
-from typing import Self
 
+from fastoci.ending import Ending, OpenFile
 from fastoci.errors import StoreError
 from fastoci.rootfs.walker import remove
 
 __all__ = ["Target"]
 
 
-class Target:
+class Target(Ending):
     """A directory to be filled; a context manager, in which `fd` is where.
 
     Args:
@@ -26,7 +25,6 @@ class Target:
         merge: Whether there may be something in it.
 
     Attributes:
-        fd: Its descriptor.
         is_new: Whether there was none before.
         is_occupied: Whether there is something in it.
         is_left: Whether something of a failed work stayed there.
@@ -42,17 +40,17 @@ class Target:
         self._parent, self._name = os.path.split(path.rstrip("/") or "/")
         try:
             try:
-                self.fd = self._open(path)
+                self._opened = self._open(path)
                 self.is_occupied = bool(os.listdir(self.fd))
             except FileNotFoundError:
                 self._temporary = tempfile.mkdtemp(prefix=f".{self._name[:100]}.", dir=self._parent or ".")
-                self.fd = self._open(self._temporary)
+                self._opened = self._open(self._temporary)
                 self.is_occupied = False
         except OSError as error:
             raise self._fault(error) from error
         self.is_new = self._temporary is not None
         if self.is_occupied and not merge:
-            os.close(self.fd)
+            self._opened.close()
             raise StoreError(
                 f"{path} is not empty",
                 path=path,
@@ -60,30 +58,25 @@ class Target:
                 hint="--merge applies it to what is there, and its whiteouts remove of that",
             )
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def fd(self) -> int:
+        """Its descriptor."""
+        return self._opened.fd
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._commit()
-            else:
-                self._abandon()
-        except BaseException:
-            if kind is None:
-                self._abandon()
-            raise
-        finally:
-            os.close(self.fd)
-
-    def _commit(self) -> None:
-        if self._temporary is not None:
+    def end(self) -> None:
+        """Let the directory appear under its name, or leave nothing of it."""
+        if self._opened.fd < 0:
+            return
+        if self.failed:
+            self._abandon()
+        elif self._temporary is not None:
             try:
                 os.rename(self._temporary, os.path.join(self._parent, self._name))
             except OSError as error:
+                self._abandon()
+                self._opened.close()
                 raise self._fault(error) from error
+        self._opened.close()
 
     def _abandon(self) -> None:
         """Leave nothing, as far as that is possible, and say if it is not."""
@@ -104,8 +97,8 @@ class Target:
         """Where the work is done."""
         return self._temporary or self.path
 
-    def _open(self, path: str) -> int:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _open(self, path: str) -> OpenFile:
+        return OpenFile(path, os.O_RDONLY | os.O_DIRECTORY)
 
     def _fault(self, error: OSError) -> StoreError:
         hint = "the directory that it is to stand in has to be there" if isinstance(error, FileNotFoundError) else None

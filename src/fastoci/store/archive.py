@@ -7,8 +7,9 @@ documents that name them at the end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from fastoci.ending import Ending
 from fastoci.errors import InvalidImageError
 from fastoci.spec import canonical, mediatypes
 from fastoci.spec.descriptor import Descriptor
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ArchiveWriter"]
 
 
-class ArchiveWriter:
+class ArchiveWriter(Ending):
     """Writes one archive. A context manager: left without `finish`, it leaves nothing behind.
 
     Args:
@@ -123,16 +124,10 @@ class ArchiveWriter:
         self._out.write(END)
         self._out.finish()
 
-    def close(self) -> None:
-        """Give up what is not finished. Closing twice does nothing."""
+    def end(self) -> None:
+        """Give up what is not finished; so does `close`."""
         self._tar.close()
         self._out.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _docker_images(self) -> list[dict[str, Any]]:
         """Return what `docker load` reads: for each image its config, its layers and its names."""

@@ -214,10 +214,10 @@ class _InPlaceWriter(BlobWriter):
             self._open = False
             self._tar.release(None)
 
-    def close(self) -> None:
+    def end(self) -> None:
         if self._open:
-            self._open = False
             self._tar.release(self._start)
+            self._open = False
 
 
 class _SpoolWriter(BlobWriter):
@@ -247,7 +247,7 @@ class _SpoolWriter(BlobWriter):
         file, self._file = self._file, None
         self._tar.put_blob(digest, self.size, file)
 
-    def close(self) -> None:
+    def end(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import BinaryIO
 
+from fastoci.ending import Ending, OpenFile
 from fastoci.errors import StoreError
 from fastoci.store.atomic import TempFile, write_all
 from fastoci.store.faults import explain, explained
@@ -24,7 +25,7 @@ __all__ = ["ArchiveOutput", "FileOutput", "StreamOutput", "open_output"]
 _STDOUT = 1
 
 
-class ArchiveOutput(ABC):
+class ArchiveOutput(Ending, ABC):
     """Takes the bytes of one archive.
 
     Attributes:
@@ -82,8 +83,8 @@ class ArchiveOutput(ABC):
         """Make the archive durable, and let it appear."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Give up what is not finished, as far as it can be taken back. Closing twice does nothing."""
+    def end(self) -> None:
+        """Give up what is not finished, as far as it can be taken back; so does `close`."""
 
     @abstractmethod
     def _append(self, data: bytes | bytearray | memoryview) -> int: ...
@@ -119,7 +120,7 @@ class FileOutput(ArchiveOutput):
             self._file.link(self._place.name)
         self.close()
 
-    def close(self) -> None:
+    def end(self) -> None:
         """See ArchiveOutput."""
         self._file.close()
 
@@ -172,7 +173,7 @@ class StreamOutput(ArchiveOutput):
                 self._stream.flush()
         self._finished = True
 
-    def close(self) -> None:
+    def end(self) -> None:
         """See ArchiveOutput: what a pipe has taken stays taken."""
         if self.seekable and not self._finished:
             with contextlib.suppress(OSError):
@@ -216,8 +217,8 @@ def open_output(target: str | BinaryIO) -> ArchiveOutput:
         if stat.S_ISREG(mode):
             return FileOutput(target)
         # For a directory the kernel says EISDIR.
-        fd = os.open(target, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
-        return _OwnedStreamOutput(os.fdopen(fd, "wb", buffering=0), target)
+        stream = OpenFile(target, os.O_WRONLY | os.O_NOCTTY).stream("wb", buffering=0)
+        return _OwnedStreamOutput(stream, target)
 
 
 class _OwnedStreamOutput(StreamOutput):
@@ -227,8 +228,8 @@ class _OwnedStreamOutput(StreamOutput):
         super().finish()
         self._stream.close()
 
-    def close(self) -> None:
-        super().close()
+    def end(self) -> None:
+        super().end()
         self._stream.close()
 
 

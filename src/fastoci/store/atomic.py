@@ -12,7 +12,8 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Self
+
+from fastoci.ending import Ending, OpenFile
 
 __all__ = ["TEMP_PREFIX", "TempFile", "sync_directory", "write_all"]
 
@@ -52,7 +53,7 @@ def sync_directory(fd: int) -> None:
             raise
 
 
-class TempFile:
+class TempFile(Ending):
     """A new file, open for reading and writing, that has no name yet. Leaving it without `link` leaves nothing.
 
     Args:
@@ -63,36 +64,39 @@ class TempFile:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.fd = -1
         self._size = 0
         self._written_out = 0
         self._name: str | None = None
-        self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._file: OpenFile | None = None
+        self._directory = OpenFile(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            self._open()
+            self._file = self._open()
         except BaseException:
             self.close()
             raise
 
-    def _open(self) -> None:
+    @property
+    def fd(self) -> int:
+        """Its descriptor, -1 when it is closed."""
+        return -1 if self._file is None else self._file.fd
+
+    def _open(self) -> OpenFile:
         try:
-            self.fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, _MODE, dir_fd=self._directory)
+            file = OpenFile(".", os.O_TMPFILE | os.O_RDWR, _MODE, directory=self._directory.fd)
         except OSError as error:
             if error.errno not in _NO_TMPFILE:
                 raise
         else:
-            if Path(f"/proc/self/fd/{self.fd}").is_symlink():
-                return
-            os.close(self.fd)
-            self.fd = -1
-        self._create()
+            if Path(f"/proc/self/fd/{file.fd}").is_symlink():
+                return file
+            file.close()
+        return self._create()
 
-    def _create(self) -> None:
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+    def _create(self) -> OpenFile:
         # Noted before it stands: an interruption between the two must not leave it there.
         self._name = _temporary_name()
         try:
-            self.fd = os.open(self._name, flags, _MODE, dir_fd=self._directory)
+            return OpenFile(self._name, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE, directory=self._directory.fd)
         except OSError:
             self._name = None
             raise
@@ -133,7 +137,7 @@ class TempFile:
         Raises:
             OSError: The kernel refused.
         """
-        target = self._directory if directory is None else directory
+        target = self._directory.fd if directory is None else directory
         os.fsync(self.fd)
         if self._name is None and not replace:
             try:
@@ -148,7 +152,7 @@ class TempFile:
         temporary = self._name or self._take_name()
         if not replace and _exists(name, target):
             return False
-        os.rename(temporary, name, src_dir_fd=self._directory, dst_dir_fd=target)
+        os.rename(temporary, name, src_dir_fd=self._directory.fd, dst_dir_fd=target)
         self._name = None
         sync_directory(target)
         return True
@@ -160,41 +164,32 @@ class TempFile:
         """Give the file a temporary name, for rename(2), which alone can replace; by copying if it cannot be linked."""
         self._name = name = _temporary_name()
         try:
-            self._link_unnamed(name, self._directory)
+            self._link_unnamed(name, self._directory.fd)
         except OSError as error:
             self._name = None
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
                 raise
         else:
             return name
-        unnamed = self.fd
-        try:
-            self._create()
+        assert self._file is not None  # noqa: S101 - it is open, or nobody would link it
+        with self._file as unnamed:
+            self._file = self._create()
             offset = 0
-            while piece := os.pread(unnamed, _COPY_SIZE, offset):
+            while piece := os.pread(unnamed.fd, _COPY_SIZE, offset):
                 offset += write_all(self.fd, piece)
             os.fsync(self.fd)
-        finally:
-            os.close(unnamed)
         assert self._name is not None  # noqa: S101 - `_create` has just given it one
         return self._name
 
-    def close(self) -> None:
-        """Close the file; without `link` nothing of it is left. Closing twice does nothing."""
+    def end(self) -> None:
+        """Close the file; without `link` nothing of it is left."""
         if self._name is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._name, dir_fd=self._directory)
+                os.unlink(self._name, dir_fd=self._directory.fd)
             self._name = None
-        fds, self.fd, self._directory = (self.fd, self._directory), -1, -1
-        for fd in fds:
-            if fd >= 0:
-                os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        if self._file is not None:
+            self._file.close()
+        self._directory.close()
 
 
 def _temporary_name() -> str:

@@ -6,8 +6,8 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Self
 
+from fastoci.ending import Ending, OpenFile
 from fastoci.errors import StoreError
 from fastoci.spec.digest import Digest
 from fastoci.store.atomic import TempFile, sync_directory
@@ -16,7 +16,7 @@ from fastoci.store.faults import explain, explained
 __all__ = ["BlobWriter", "FileBlobWriter", "size_of"]
 
 
-class BlobWriter(ABC):
+class BlobWriter(Ending, ABC):
     """Takes one blob. It is a context manager: left without `commit`, it leaves nothing behind.
 
     Attributes:
@@ -45,14 +45,8 @@ class BlobWriter(ABC):
         """
 
     @abstractmethod
-    def close(self) -> None:
-        """Give up what is not committed. Closing twice does nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def end(self) -> None:
+        """Give up what is not committed; so does `close`."""
 
 
 class FileBlobWriter(BlobWriter):
@@ -95,11 +89,8 @@ class FileBlobWriter(BlobWriter):
                 )
             directory = self._blobs / digest.algorithm
             directory.mkdir(exist_ok=True)
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                self._link(digest, directory / digest.hex, fd)
-            finally:
-                os.close(fd)
+            with OpenFile(directory, os.O_RDONLY | os.O_DIRECTORY) as opened:
+                self._link(digest, directory / digest.hex, opened.fd)
         self.close()
 
     def _link(self, digest: Digest, place: Path, directory: int) -> None:
@@ -113,7 +104,7 @@ class FileBlobWriter(BlobWriter):
         if not self._file.link(digest.hex, directory=directory, replace=False) and size_of(place) != self.size:
             self._file.link(digest.hex, directory=directory, replace=True)
 
-    def close(self) -> None:
+    def end(self) -> None:
         """See BlobWriter."""
         self._file.close()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -35,8 +34,9 @@ from fastoci.store.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from fastoci.ending import OpenFile
     from fastoci.store.blobs import BlobWriter
 
 __all__ = ["Layout"]
@@ -62,8 +62,7 @@ class Layout:
         self._created = False
         self._before: bytes | None = None
         self._added: set[Digest] = set()
-        self._lock = -1
-        self._unlock: Callable[[], object] = lambda: None
+        self._lock: OpenFile | None = None  # of its blobs, as long as it is added to
 
     @classmethod
     def open(cls, path: str) -> Self:
@@ -142,8 +141,7 @@ class Layout:
 
     def _begin_adding(self) -> None:
         self._lock = open_directory(self._root / _BLOBS)
-        self._unlock = weakref.finalize(self, os.close, self._lock)
-        lock_shared(self._lock)
+        lock_shared(self._lock.fd)
         self._before = self._read_file(_INDEX, _INDEX_LIMIT)
 
     def _read_file(self, name: str, limit: int) -> bytes:
@@ -299,18 +297,15 @@ class Layout:
         It does so only where no other process is at work in the layout and the index is as it was: else a blob that is
         of no use here might be of use there. What stays is harmless. Never raises. It ends the use of this object.
         """
-        if self._lock < 0:
+        if self._lock is None or self._lock.fd < 0:
             return
-        try:
-            with contextlib.suppress(OSError, FastociError), locked(self._root):
-                self._discard()
-        finally:
-            # Held on, it would keep out all who want to add, while this process may go on to wait for one of them.
-            self._unlock()
-            self._lock = -1
+        with contextlib.suppress(OSError, FastociError), locked(self._root):
+            self._discard(self._lock.fd)
+        # Held on, it would keep out all who want to add, while this process may go on to wait for one of them.
+        self._lock.close()
 
-    def _discard(self) -> None:
-        if not try_lock_alone(self._lock) or self._read_file(_INDEX, _INDEX_LIMIT) != self._before:
+    def _discard(self, blobs: int) -> None:
+        if not try_lock_alone(blobs) or self._read_file(_INDEX, _INDEX_LIMIT) != self._before:
             return
         for digest in self._added:
             self.blob_path(digest).unlink(missing_ok=True)

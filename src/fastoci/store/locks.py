@@ -8,11 +8,12 @@ who has the second alone never waits for anything, and who wants it alone does n
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
 from typing import TYPE_CHECKING
+
+from fastoci.ending import OpenFile, ending_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,46 +28,45 @@ _ATTEMPTS = 100
 _NO_FLOCK = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
-def open_directory(path: Path) -> int:
-    """Return a descriptor of a directory, to be locked.
+def open_directory(path: Path) -> OpenFile:
+    """Return a directory, opened to be locked; the lock ends where it is closed.
 
     Raises:
         OSError: It cannot be opened.
     """
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return OpenFile(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-@contextlib.contextmanager
+@ending_context
 def locked(path: Path, *, make: bool = False) -> Iterator[None]:
     """Hold a directory's lock, alone; with `make`, make the directory where there is none.
 
     Raises:
         OSError: It is not there, or cannot be opened or made.
     """
-    fd = -1
-    try:
-        for _ in range(_ATTEMPTS):
+    for _ in range(_ATTEMPTS):
+        if make:
+            path.mkdir(parents=True, exist_ok=True)
+        try:
+            directory = open_directory(path)
+        except FileNotFoundError:
             if make:
-                path.mkdir(parents=True, exist_ok=True)
-            try:
-                fd = open_directory(path)
-            except FileNotFoundError:
-                if make:
-                    continue
-                raise
-            _flock(fd, fcntl.LOCK_EX)
+                continue
+            raise
+        with directory:
+            _flock(directory.fd, fcntl.LOCK_EX)
             # Whoever had it may have removed the directory, and another of that name may stand there now.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(fd), path.stat()):
-                    break
-            os.close(fd)
-            fd = -1
-        else:
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
-        yield
-    finally:
-        if fd >= 0:
-            os.close(fd)
+            if _stands_at(directory.fd, path):
+                yield
+                return
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+
+
+def _stands_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def lock_shared(fd: int) -> None:

@@ -11,6 +11,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from fastoci.ending import OpenFile
 from fastoci.errors import StoreError
 from fastoci.store.atomic import TEMP_PREFIX, sync_directory, write_all
 from fastoci.store.blobs import BlobWriter, size_of
@@ -54,9 +55,8 @@ class PartialBlob(BlobWriter):
         self._blobs = root / "blobs"
         self._directory = root / PARTIAL
         self._place = _place(root, digest)
-        self._fd = -1
         with explained(self._what, path):
-            self._open()
+            self._file = self._open()
         try:
             self._lock()
             self.size = os.fstat(self._fd).st_size
@@ -65,24 +65,25 @@ class PartialBlob(BlobWriter):
             else:
                 os.lseek(self._fd, self.size, os.SEEK_SET)
         except BaseException:
-            os.close(self._fd)
-            self._fd = -1
+            self._file.close()
             raise
 
-    def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    @property
+    def _fd(self) -> int:
+        return self._file.fd
+
+    def _open(self) -> OpenFile:
         for attempt in range(_ATTEMPTS):
             # Not exist_ok: pathlib looks again whether it is a directory, and by then it may have been removed.
             with contextlib.suppress(FileExistsError):
                 self._directory.mkdir()
             try:
-                self._fd = os.open(self._place, flags, 0o666)
+                return OpenFile(self._place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             except FileNotFoundError:
                 # Whoever finished the last blob there has removed the directory.
                 if attempt == _ATTEMPTS - 1:
                     raise
-            else:
-                return
+        raise AssertionError(attempt)
 
     def _lock(self) -> None:
         # A file system without flock lets everybody in at once: there each one goes alone.
@@ -140,17 +141,13 @@ class PartialBlob(BlobWriter):
             else:
                 os.fsync(self._fd)
                 self._place.rename(place)
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                sync_directory(fd)
-            finally:
-                os.close(fd)
-        os.close(self._fd)
-        self._fd = -1
+            with OpenFile(directory, os.O_RDONLY | os.O_DIRECTORY) as opened:
+                sync_directory(opened.fd)
+        self._file.close()
         with contextlib.suppress(OSError):
             self._directory.rmdir()
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Let go of it; what was written stays, an empty file does not."""
         if self._fd < 0:
             return
@@ -158,8 +155,7 @@ class PartialBlob(BlobWriter):
             if not os.fstat(self._fd).st_size:
                 self._place.unlink()
                 self._directory.rmdir()
-        os.close(self._fd)
-        self._fd = -1
+        self._file.close()
 
 
 def partial_size(root: Path, digest: Digest) -> int:

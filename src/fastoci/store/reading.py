@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, BinaryIO
 
+from fastoci.ending import OpenFile
 from fastoci.errors import ImageNotFoundError, InvalidImageError
 from fastoci.spec import canonical, mediatypes
 from fastoci.spec.descriptor import Descriptor
@@ -26,18 +27,13 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: It cannot be opened, or is something else; a FIFO is never waited for.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        mode = os.fstat(fd).st_mode
-    except OSError:
-        os.close(fd)
-        raise
-    if not stat.S_ISREG(mode):
-        os.close(fd)
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return os.fdopen(fd, "rb")
+    with OpenFile(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) as file:
+        mode = os.fstat(file.fd).st_mode
+        if stat.S_ISREG(mode):
+            return file.stream()
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def missing_blob(digest: Digest, path: str) -> ImageNotFoundError:

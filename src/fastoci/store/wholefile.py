@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from fastoci.ending import Ending
 from fastoci.errors import StoreError
 from fastoci.store.atomic import TempFile
 from fastoci.store.faults import explained
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["WholeFile"]
 
 
-class WholeFile:
+class WholeFile(Ending):
     """A file to be written; it takes a layer's blob, too. A context manager: left without `appear`, it leaves nothing.
 
     Args:
@@ -62,8 +63,6 @@ class WholeFile:
         with explained(self._what, self._path):
             self._file.link(self._name)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Give up what has not appeared."""
         self._file.close()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Sequence
-from typing import Self
 
 from fastoci._engine import EngineFault
 from fastoci._engine.scanner import Scanner
 from fastoci._engine.table import EntryTable
+from fastoci.ending import Ending, OpenFile
 from fastoci.errors import TreeError
-from fastoci.threads import start_threads
+from fastoci.threads import Crew
 from fastoci.tree.ancestors import DirectoryLookup, place
 from fastoci.tree.faults import explain
 from fastoci.tree.patterns import compile_patterns
@@ -29,7 +28,7 @@ same.
 """
 
 
-class Scan:
+class Scan(Ending):
     """A scan at work, in threads of its own: each may get a working directory of its own, so none is the caller's.
 
     A context manager: leaving it stops the scan, if it still is at work, and joins the threads; leaving it by an error
@@ -48,9 +47,8 @@ class Scan:
         self._path = path
         self._failures: list[BaseException] = []
         self._seconds: list[float] = []
-        self._threads = [
-            threading.Thread(target=self._work, name=f"fastoci-scan-{number}", daemon=True) for number in range(threads)
-        ]
+        self._threads = threads
+        self._crew = Crew(scanner.stop)
 
     @property
     def seconds(self) -> float:
@@ -65,17 +63,15 @@ class Scan:
         finally:
             self._seconds.append(time.thread_time())
 
-    def __enter__(self) -> Self:
-        try:
-            start_threads(self._threads)
-        except BaseException as error:
-            self.__exit__(type(error))
-            raise
-        return self
+    def begin(self) -> None:
+        """Start the threads."""
+        for number in range(self._threads):
+            self._crew.start(f"fastoci-scan-{number}", self._work)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.stop()
-        if kind is not None:
+    def end(self) -> None:
+        """End the scan within a directory's time, whatever it has come to."""
+        self._crew.close()
+        if self.failed:
             # The error's traceback may keep the table for a while.
             self.table.close()
 
@@ -85,23 +81,13 @@ class Scan:
         Raises:
             TreeError: Something could not be read, or cannot be in a layer.
         """
-        self._join()
+        self._crew.join()
         if self._failures:
             raise self._failures[0]
         try:
             self.scanner.finish()
         except EngineFault as fault:
             raise explain(fault, self._path) from fault
-
-    def stop(self) -> None:
-        """End the scan within a directory's time, whatever it has come to."""
-        self.scanner.stop()
-        self._join()
-
-    def _join(self) -> None:
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
 
 
 def start_scan(source: TreeSource, policy: TreePolicy, threads: int, earlier: Sequence[DirectoryLookup] = ()) -> Scan:
@@ -119,13 +105,11 @@ def start_scan(source: TreeSource, policy: TreePolicy, threads: int, earlier: Se
     """
     patterns = compile_patterns(policy.patterns)
     ancestors = place(source, earlier, policy.mtime_limit)
-    root = _open_root(source.path)
-    try:
-        table = EntryTable(os.fsencode(source.path), root)
-    except OSError as error:
-        raise _cannot_open(source.path, error) from error
-    finally:
-        os.close(root)
+    with _open_root(source.path) as root:
+        try:
+            table = EntryTable(os.fsencode(source.path), root.fd)
+        except OSError as error:
+            raise _cannot_open(source.path, error) from error
     for above in ancestors[:-1]:
         table.adopt_ancestor(above.name, above.mode, above.uid, above.gid, above.mtime, dict(above.xattrs))
     for place_of_root in ancestors[-1:]:
@@ -156,9 +140,9 @@ def scan_tree(
     return scan.table
 
 
-def _open_root(path: str) -> int:
+def _open_root(path: str) -> OpenFile:
     try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return OpenFile(path, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError as error:
         raise TreeError(
             f"there is no directory {path}", path=path, cause=_said(error), hint="check the path", errno=error.errno
