@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fastoci import build as build_module
-from fastoci import events
+from fastoci import events, packing
 from fastoci.build import ConfigOptions, build
 from fastoci.cli import app
 from fastoci.errors import FastociError, StoreError, TreeError, UsageError
@@ -158,7 +158,7 @@ def test_a_layout_is_added_to(tree, capfd):
 
 def test_two_builds_into_one_new_layout_at_once(tree):
     barrier = threading.Barrier(2)
-    original = build_module.pack_tree
+    original = packing.pack_tree
 
     def together(*arguments):
         barrier.wait(30)
@@ -173,7 +173,7 @@ def test_two_builds_into_one_new_layout_at_once(tree):
             failures.append(error)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build_module, "pack_tree", together)
+        patch.setattr(packing, "pack_tree", together)
         threads = [threading.Thread(target=one, args=(tag,)) for tag in ("1", "2")]
         for thread in threads:
             thread.start()
@@ -228,8 +228,8 @@ def test_an_archive_is_deterministic(tree):
 
 def test_several_destinations_pack_once(tree, capfd, monkeypatch):
     packed = []
-    original = build_module.pack_tree
-    monkeypatch.setattr(build_module, "pack_tree", lambda *some: packed.append(1) or original(*some))
+    original = packing.pack_tree
+    monkeypatch.setattr(packing, "pack_tree", lambda *some: packed.append(1) or original(*some))
     lines, _ = run(
         capfd, tree, "-t", "x:1", "-o", "oci-archive:a.tar", "-o", "one", "-o", "type=oci,dest=two,tar=false"
     )
@@ -519,7 +519,7 @@ def test_errors_in_temporary_files_say_how_to_have_them_elsewhere(tree, monkeypa
         path = str(next(Path("tmp").absolute().glob("fastoci-*/image")))
         raise StoreError(f"cannot write to {path}", path=path, cause="No space left on device", hint="make room")
 
-    monkeypatch.setattr(build_module, "pack_tree", full)
+    monkeypatch.setattr(packing, "pack_tree", full)
     with pytest.raises(StoreError) as caught:
         build([str(tree)], outputs=["-", "oci-archive:a.tar"], stdout=io.BytesIO())
     assert "set TMPDIR" in caught.value.hint
@@ -570,7 +570,7 @@ def test_a_failure_in_the_second_layer_leaves_nothing(tree, monkeypatch, error, 
     before = {str(path): path.read_bytes() for path in sorted(Path().rglob("*")) if path.is_file()}
     (tree / "etc/new").write_bytes(b"new")
     before["rootfs/etc/new"] = b"new"
-    original = build_module.pack_tree
+    original = packing.pack_tree
     calls = []
 
     def second_fails(*arguments):
@@ -580,7 +580,7 @@ def test_a_failure_in_the_second_layer_leaves_nothing(tree, monkeypatch, error, 
             raise error
         return original(*arguments)
 
-    monkeypatch.setattr(build_module, "pack_tree", second_fails)
+    monkeypatch.setattr(packing, "pack_tree", second_fails)
     with pytest.raises(type(error)):
         build([str(tree), str(tree)], outputs=outputs, tags=["new:2"])
     after = {str(path): path.read_bytes() for path in sorted(Path().rglob("*")) if path.is_file()}
@@ -595,7 +595,7 @@ def test_a_failed_build_does_not_keep_out_the_next(tree, monkeypatch):
         raise FastociError("it failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_module, "pack_tree", fails)
+        patch.setattr(packing, "pack_tree", fails)
         with pytest.raises(FastociError) as caught:
             build([str(tree)], outputs=["out"])
     build([str(tree)], outputs=["out"], tags=["next:1"])
