@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.store.archive_reader import Archive
-    from fastoci.store.verified import Hasher
+    from fastoci.store.verified import Hasher, VerifiedStream
 
 __all__ = [
     "ImageSource",
@@ -85,7 +85,7 @@ class ImageSource(Protocol):
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
         """Return a stream of a blob. Whether it has its digest is for the reader to find out."""
 
-    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> VerifiedStream:
         """Return a stream of a blob from an offset on, which raises at its end where the bytes have not its digest.
 
         Args:
@@ -104,6 +104,10 @@ class ImageSource(Protocol):
 
     def origin(self, digest: Digest) -> Reference | None:
         """Return the repository at a registry that a blob comes from, None where it comes from no registry."""
+
+    @property
+    def mended(self) -> int:
+        """How often, so far, a stream of a blob broke off and was gone on with."""
 
     def cancel(self) -> None:
         """Have whoever waits for a registry, in any thread, wait no longer; nothing can be read after it."""
@@ -124,6 +128,11 @@ class Source:
     def origin(self, digest: Digest) -> Reference | None:  # noqa: ARG002 - others have more than one place for blobs
         """A disk is no registry."""
         return None
+
+    @property
+    def mended(self) -> int:
+        """Nothing breaks off on a disk."""
+        return 0
 
     def cancel(self) -> None:
         """Nobody waits long for a disk."""
@@ -193,7 +202,7 @@ class StoredImage(Source):
         """Return a stream of a blob; it can seek."""
         return self.store.open_blob(descriptor)
 
-    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> VerifiedStream:
         """Return a stream of a blob from an offset on; the end of one of wrong bytes is an error."""
         return open_verified(self.store.open_blob(descriptor), descriptor, self.path, offset, hasher)
 
@@ -271,7 +280,7 @@ class RegistryImage(Source):
         """Return a stream of a blob, which raises at its end where the bytes have not its digest."""
         return self.client.open_blob(self.reference.repository, descriptor)
 
-    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> VerifiedStream:
         """Return a stream of a blob from an offset on; the end of one of wrong bytes is an error."""
         return self.client.open_blob(self.reference.repository, descriptor, offset=offset, hasher=hasher)
 
@@ -283,6 +292,11 @@ class RegistryImage(Source):
     def origin(self, digest: Digest) -> Reference | None:  # noqa: ARG002 - all of an image's blobs are in its repository
         """Return the repository."""
         return self.reference
+
+    @property
+    def mended(self) -> int:
+        """How often, so far, a stream of a blob broke off and was gone on with."""
+        return self.client.mended
 
     def cancel(self) -> None:
         """Have whoever waits for the registry wait no longer."""

@@ -14,6 +14,7 @@ from fastoci.registry.patience import OutOfPatienceError, Patience, is_passing, 
 from fastoci.registry.refusals import cause_of, unreachable
 from fastoci.registry.session import DEFAULT_CHUNK, Mode, UploadSession
 from fastoci.registry.transport import READ_TIMEOUT
+from fastoci.registry.upload_account import Account
 from fastoci.registry.upload_steps import Step, UploadResult
 from fastoci.units import format_part, format_size
 
@@ -88,10 +89,7 @@ class UploadWork:
         self.digest_refused = (
             False  # for good: a registry that refused the digest may still serve the blob (Artifactory)
         )
-        self.sent = 0
-        self.furthest_sent = 0
-        self.repeated = 0
-        self.resumed = 0
+        self.account = Account()
         self.said_at: int | None = None  # the offset that was last told to be gone on from
         self._started = client.pacer.clock()
         self._throttle = Throttle(clock=client.pacer.clock)
@@ -274,7 +272,8 @@ class UploadWork:
         # parts want all of one size.
         self.session = self._new_session(memory.mode)
         self.session.location, self.session.offset = memory.location, memory.offset
-        self.session.chunk, self.session.minimum = memory.chunk, memory.minimum
+        self.session.chunk = memory.chunk
+        self.session.limit_chunk(memory.minimum, None)
         if self.growing is not None:
             self.growing.passed(memory.offset)
         self.recalled = True
@@ -284,14 +283,13 @@ class UploadWork:
         """Say that a fault is over and the upload goes on."""
         if self.recalled:
             self.recalled = False
-            self.resumed = self.session.offset
-            self.furthest_sent = self.session.offset
+            self.account.recall(self.session.offset)
             self.sink(Resumed(self.title, self.session.offset, None if self.blob is None else self.size))
             self.trouble = None
         if self.trouble is not None:
-            self.resumed = max(self.resumed, self.session.offset)
             if self.said_at != self.session.offset:  # how far it is need not be said at each of several failures
                 self.said_at = self.session.offset
+                self.account.resume(self.session.offset)
                 self.sink(Retry(self.title, self.trouble, 0.0, self.session.offset))
             self.trouble = None
 
@@ -381,17 +379,15 @@ class UploadWork:
         if self.how == "pushed":
             self.sink(BlobProgress(self.key, self.title, self.size, self.size))
         seconds = self.client.pacer.clock() - self._started
-        return UploadResult(self.how, self.size, self.sent, self.repeated, self.resumed, seconds)
+        cost = self.account
+        return UploadResult(self.how, self.size, cost.sent, cost.repeated, cost.resumed, seconds)
 
     def _on_piece(self, offset: int, size: int) -> None:
         if self.client.cancelled:
             raise TransportError(Fault.CANCELLED)
-        self.sent += size
-        end = offset + size
-        self.repeated += min(size, max(0, self.furthest_sent - offset))
-        self.furthest_sent = max(self.furthest_sent, end)
+        self.account.send(offset, size)
         if self.session.tried is not None:
-            self.session.tried = max(self.session.tried, end)
+            self.session.tried = max(self.session.tried, offset + size)
         if self._throttle.due():
             self.sink(BlobProgress(self.key, self.title, offset, self.total))
         self.between()
