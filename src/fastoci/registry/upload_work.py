@@ -12,7 +12,7 @@ from fastoci.registry.chunks import Chunk, SourceError
 from fastoci.registry.faults import Fault, TransportError
 from fastoci.registry.patience import OutOfPatienceError, Patience, is_passing, retry_after
 from fastoci.registry.refusals import cause_of, unreachable
-from fastoci.registry.session import DEFAULT_CHUNK, Mode, UploadSession
+from fastoci.registry.session import DEFAULT_CHUNK, LARGEST_CHUNK, Mode, UploadSession
 from fastoci.registry.transport import READ_TIMEOUT
 from fastoci.registry.upload_account import Account
 from fastoci.registry.upload_steps import Step, UploadResult
@@ -292,6 +292,7 @@ class UploadWork:
                 self.account.resume(self.session.offset)
                 self.sink(Retry(self.title, self.trouble, 0.0, self.session.offset))
             self.trouble = None
+            self.session.shrink_chunk()
 
     def restart(self, reason: str, mode: Mode | None = None) -> Step:
         """Give the session up for a new one.
@@ -393,9 +394,10 @@ class UploadWork:
         self.between()
 
     def _new_session(self, mode: Mode) -> UploadSession:
-        chunk = self.client.options.chunk_size or DEFAULT_CHUNK
-        if self.client.profile.chunk is not None:
-            chunk = min(chunk, self.client.profile.chunk)
-        session = UploadSession(mode, chunk)
+        asked, most = self.client.options.chunk_size, self.client.profile.chunk or LARGEST_CHUNK
+        chunk = min(asked or DEFAULT_CHUNK, self.client.profile.chunk or asked or DEFAULT_CHUNK)
+        # A blob that is being made is waited for chunk by chunk, and held in memory by chunks.
+        grows = asked is None and self.growing is None
+        session = UploadSession(mode, chunk, min(most, LARGEST_CHUNK) if grows else 0)
         session.limit_chunk(self.client.profile.minimum, None)
         return session
