@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from fastoci.contents import Contents
 from fastoci.counted import CountedReader
 from fastoci.destinations import destination
+from fastoci.documents import select_manifest
 from fastoci.errors import RegistryError, UsageError
 from fastoci.events import BlobDone, BlobProgress, PullSummary, Sink, Tagged, Throttle, discard
 from fastoci.fetch import Fetched, fetch_blob, summary_of
-from fastoci.image import ImageSource, StoredImage, locate_image, open_image, select_manifest
+from fastoci.image import ImageSource, StoredImage, locate_image, open_image
 from fastoci.parallel import run_all
 from fastoci.push import deliver
 from fastoci.registry.options import RegistryOptions

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Self
 
 from fastoci.contents import Contents
 from fastoci.destinations import Mount, destination, destination_of, own_names
+from fastoci.documents import select_manifest
 from fastoci.errors import BlobMismatchError, UsageError
 from fastoci.events import PushSummary, Sink, Tagged, discard
-from fastoci.image import StoredImage, open_image, select_manifest
+from fastoci.image import StoredImage, open_image
 from fastoci.imageblob import ImageBlob
 from fastoci.parallel import run_all
 from fastoci.registry.client import RegistryClient
