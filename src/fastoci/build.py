@@ -216,8 +216,8 @@ class _Build:
         """Make sure that every registry would take the image; return what sends it the layers while they are packed."""
         if not self._plan.pushes:
             return None
+        from fastoci.destinations import Mount
         from fastoci.onepass import LayerUploads
-        from fastoci.push import Mount
 
         mount = None if self._upload.mount_from is None else Mount.parse(self._upload.mount_from)
         uploads = stack.enter_context(

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastoci.image import read_document
+from fastoci.documents import read_document
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
 from fastoci.spec.index import Index

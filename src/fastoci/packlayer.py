@@ -67,7 +67,7 @@ def pack_layer(
     BuildPlan([tree], [], []).check(policy)
     plan = _plan(tree, policy, options, sink, stdin)
     if output is not None and output.startswith(_REGISTRY):
-        from fastoci.push import destination
+        from fastoci.destinations import destination
 
         reference = destination(output)
         if reference.tag != "latest" or reference.digest is not None or output.endswith(":latest"):
