@@ -6,13 +6,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from fastoci.buildplan import BuildPlan, is_tree
+from fastoci.buildplan import BuildPlan
 from fastoci.events import Sink, Warned
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
 from fastoci.targets import Target
 from fastoci.tree.policy import TreePolicy
-from fastoci.tree.source import STDIN, TreeSource
+from fastoci.tree.source import STDIN, TreeSource, is_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,9 +91,7 @@ class Packing:
 
             return pack_tar(source, self._layer, blob, self._sink, self._stream_of(source))
 
-    def _pack_and_send(
-        self, source: TreeSource, uploads: LayerUploads, below: Sequence[PackedLayer]
-    ) -> PackedLayer:
+    def _pack_and_send(self, source: TreeSource, uploads: LayerUploads, below: Sequence[PackedLayer]) -> PackedLayer:
         """Pack a layer that goes to registries meanwhile, and to disk only where somebody wants it there."""
         if is_tree(source):
             planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, below))
@@ -119,6 +117,10 @@ class Packing:
             or not packed.owner[0]
         ):
             return
+        owner = f"{packed.owner[0]}:{packed.owner[1]}"
+        if os.path.isfile(source.path):
+            self._sink(Warned(f"{source.title} belongs to {owner}", hint="--chown 0:0 makes it root's"))
+            return
         of_which = f" of {source.title}" if len(self._plan.sources) > 1 else ""
-        message = f"all {packed.entries:,} entries{of_which} belong to {packed.owner[0]}:{packed.owner[1]}"
+        message = f"all {packed.entries:,} entries{of_which} belong to {owner}"
         self._sink(Warned(message, hint="--chown 0:0 makes them root's"))
