@@ -1,4 +1,4 @@
-"""Build: source trees and tar archives become the layers of one image, which goes to every destination asked for.
+"""Build: trees, files and tar archives become the layers of one image, which goes to every destination asked for.
 
 Each tree is packed once. The first layout among the destinations takes the layers as they are made (a private one
 where there is none), and the other destinations are given copies.
@@ -100,7 +100,7 @@ def build(
     """Make one image of the sources, one layer each, lowest first.
 
     Args:
-        sources: Directories and tar archives, `SRC[:/DEST]`; `-` is a tar archive on stdin.
+        sources: Directories, tar archives, and files with a destination, `SRC[:/DEST]`; `-` is a tar archive on stdin.
         tags: References for the image.
         outputs: Destinations as `-o` has them; without any, and without `push` and `load`, `./NAME.oci`.
         push: Whether the image goes to the registries that the tags name.

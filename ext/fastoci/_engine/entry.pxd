@@ -24,8 +24,10 @@ cdef enum Flag:
     FLAG_EXCLUDED = 2
     # Not found in the tree but made up as an ancestor of the destination: the policy on owners does not touch it.
     FLAG_SYNTHETIC = 4
-    # A directory whose children are known; set under the lock of the scan's queue.
+    # A directory whose children are known; set under the lock of the scan's queue. The source too, if it is one file.
     FLAG_SCANNED = 8
+    # A directory on which another file system is mounted, of which nothing is wanted: it is written, and not read.
+    FLAG_MOUNTED = 16
 
 cdef struct Xattr:
     Xattr *next

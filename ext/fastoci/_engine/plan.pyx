@@ -208,7 +208,8 @@ cdef class Plan:
         cdef PathBuffer path_buffer, link_buffer
         cdef const Entry *root = self.table.root
         cdef const Entry *entry
-        cdef bint going = self.readmit() and (root.name_size != 0 or self.await_scan(root))
+        # What the root is has to be known: the directories above it are known from the start, and it may be a file.
+        cdef bint going = self.readmit() and self.await_scan(root)
         path_init(&path_buffer)
         path_init(&link_buffer)
         entry = first_entry(root) if going else NULL

@@ -13,7 +13,7 @@ from libc.string cimport memset
 from posix.stat cimport S_ISREG, struct_stat
 from posix.unistd cimport close
 
-from fastoci._engine.dirs cimport DirCache, dirs_close, dirs_init, dirs_open, dirs_openat
+from fastoci._engine.dirs cimport DirCache, dirs_again, dirs_close, dirs_init, dirs_open, dirs_openat
 from fastoci._engine.entry cimport Entry, FLAG_SPARSE, data_size, next_entry
 from fastoci._engine.fault cimport (
     FAULT_CHANGED,
@@ -148,12 +148,8 @@ cdef class Renderer:
 
     cdef bint _read(self, const Entry *entry, int64_t offset, char *out, int64_t size) noexcept nogil:
         """Read `size` bytes at `offset` of a file, all of them or a fault."""
-        cdef int directory = dirs_open(&self.dirs, entry.parent)
-        cdef int fd
+        cdef int fd = self._open(entry)
         cdef bint done
-        if directory < 0:
-            return self._fail_to_open(entry)
-        fd = dirs_openat(&self.dirs, directory, entry.name, OPEN_FILE)
         if fd < 0:
             return self._fail_to_open(entry)
         done = self._is_unchanged(entry, fd)
@@ -165,6 +161,13 @@ cdef class Renderer:
             done = done and self._is_unchanged(entry, fd)
         close(fd)
         return done
+
+    cdef int _open(self, const Entry *entry) noexcept nogil:
+        cdef int directory
+        if entry == self.dirs.root:
+            return dirs_again(&self.dirs)
+        directory = dirs_open(&self.dirs, entry.parent)
+        return -1 if directory < 0 else dirs_openat(&self.dirs, directory, entry.name, OPEN_FILE)
 
     cdef bint _fail_to_open(self, const Entry *entry) noexcept nogil:
         """A name that is gone, or has become a link, a socket or another directory, has changed; the rest is denied."""
