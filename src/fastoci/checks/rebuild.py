@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastoci.buildplan import BuildPlan
+from fastoci.checks.findings import Finding, Findings
 from fastoci.ending import Ending
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
-from fastoci.findings import Finding, Findings
 from fastoci.image import open_image
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, PlannedLayer, plan_tree

@@ -16,7 +16,7 @@ from fastoci.spec.index import Index
 from fastoci.spec.manifest import Manifest
 
 if TYPE_CHECKING:
-    from fastoci.findings import Findings
+    from fastoci.checks.findings import Findings
     from fastoci.image import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from fastoci.build import build
+from fastoci.checks.rebuild import rebuild
 from fastoci.errors import ImageNotFoundError, InvalidImageError, TreeError, UsageError
 from fastoci.layer.options import LayerOptions
-from fastoci.rebuild import rebuild
 from fastoci.tree.policy import TreePolicy
 from imagekit import TAR, make_tar, noise
 
