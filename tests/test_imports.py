@@ -244,6 +244,8 @@ def loaded_by_command(*arguments: str) -> set[str]:
         f"sys.argv[1:] = {list(arguments)!r}",
         # What the script that pip installs does.
         "from fastoci.cli import main",
+        # It has still to tell what it has loaded.
+        "os._exit = sys.exit",
         "kept = os.dup(1)",
         "os.dup2(os.open(os.devnull, os.O_WRONLY), 1)",
         "try:",

@@ -220,3 +220,26 @@ def test_the_package_runs_as_a_program():
     out, _ = process.communicate(timeout=30)
     assert out.startswith(b"fastoci ")
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "redirection", "cause"),
+    [
+        (["--version"], ">/dev/full", "no space left on device"),
+        (["--help"], ">/dev/full", "no space left on device"),
+        (["build", "--help"], ">/dev/full", "no space left on device"),
+        (["--version"], ">&-", "it is closed"),
+        (["--help"], ">&-", "it is closed"),
+    ],
+)
+def test_a_stdout_that_takes_nothing_is_an_error(arguments, redirection, cause):
+    command = ["sh", "-c", f'exec "$0" -m fastoci "$@" {redirection}', sys.executable, *arguments]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"error: cannot write to stdout\ncause: {cause}\n")
+
+
+@pytest.mark.parametrize("arguments", ["--version", "--help"])
+def test_a_reader_that_has_gone_is_no_matter(arguments):
+    script = f'{{ sleep 0.1; exec "$0" -m fastoci {arguments}; }} | true'
+    done = subprocess.run(["sh", "-c", script, sys.executable], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fastoci.cli.console import unwritable
 from fastoci.cli.settings import read_settings
 from fastoci.errors import UsageError
 
@@ -46,7 +47,7 @@ def invoke(name: str, function: Callable[..., None], arguments: Sequence[str]) -
     title, words = f"fastoci {name}", list(_spelled_out(arguments, command.params))
     try:
         # The command line is judged first: its mistakes and `--help` need no settings.
-        context = command.make_context(title, list(words))
+        context = _first_context(command, title, list(words))
         if settings := read_settings(name, command.params, _OPTIONAL_VALUES):
             context = command.make_context(title, words, default_map=settings)
         with context:
@@ -58,6 +59,16 @@ def invoke(name: str, function: Callable[..., None], arguments: Sequence[str]) -
         message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]  # click's method
         raise UsageError(message[:1].lower() + message[1:], hint=f"fastoci {name} --help") from error
     return 0
+
+
+def _first_context(command: Any, title: str, words: list[str]) -> Any:  # noqa: ANN401 - as `parser_of` has it
+    try:
+        return command.make_context(title, words)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Nothing is written there but the help, which the parser writes itself.
+        raise unwritable(error) from error
 
 
 def parser_of(name: str, function: Callable[..., None]) -> Any:  # noqa: ANN401 - click's Command, whichever click

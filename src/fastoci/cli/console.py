@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, TextIO
+
+from fastoci.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +21,7 @@ __all__ = [
     "print_error",
     "print_warning",
     "printable",
+    "unwritable",
     "write_document",
     "write_stderr",
     "write_stdout",
@@ -132,22 +135,43 @@ def write_stdout(lines: Iterable[str]) -> None:
 
     Raises:
         BrokenPipeError: Nobody reads it any more.
+        StoreError: It cannot be written.
     """
-    if sys.stdout.isatty():
+    if _stdout().isatty():
         text = "".join(f"{shown}\n" for line in lines for shown in map(printable, line.split("\n")))
         data = text.encode(sys.stdout.encoding, "backslashreplace")
     else:
         data = b"".join(os.fsencode(line) + b"\n" for line in lines)
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    _put(data)
 
 
 def write_document(data: bytes) -> None:
     """Write a document to stdout: byte for byte, so that it has its digest, unless that is a terminal."""
-    if sys.stdout.isatty():
+    if _stdout().isatty():
         write_stdout([data.decode(errors="surrogateescape")])
     else:
+        _put(data)
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise StoreError("cannot write to stdout", path="stdout", cause="it is closed")
+    return sys.stdout
+
+
+def _put(data: bytes) -> None:
+    try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable(error) from error
+
+
+def unwritable(error: OSError) -> StoreError:
+    """Return the error to raise where stdout does not take what is written to it."""
+    # What is still buffered would fail again when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return StoreError("cannot write to stdout", path="stdout", cause=(error.strerror or "").lower(), errno=error.errno)
