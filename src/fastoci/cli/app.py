@@ -26,7 +26,7 @@ COMMANDS = {
     "push": "Push an image on disk to registries.",
     "pull": "Pull an image from a registry into a layout or an archive.",
     "copy": "Copy an image between registries, layouts and archives.",
-    "layer pack": "Make one layer of a directory tree or a tar file, for a build elsewhere.",
+    "layer pack": "Make one layer of a directory tree, a file or a tar archive, for a build elsewhere.",
     "index create": "Join images that stand already, each for its platform, into an index.",
     "config set": "Give an image that stands already another config.",
     "report": "Write a page of HTML about an image: what is in its layers, and how large.",

@@ -34,7 +34,7 @@ def run(
     registry: UploadFlags,
     output_flags: OutputFlags,
 ) -> None:
-    """Make one layer of a directory tree or a tar file, for a build elsewhere."""
+    """Make one layer of a directory tree, a file or a tar archive, for a build elsewhere."""
     from fastoci.packedlayer import document_text
     from fastoci.packlayer import pack_layer
 

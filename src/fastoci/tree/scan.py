@@ -106,8 +106,9 @@ def start_scan(source: TreeSource, policy: TreePolicy, threads: int, earlier: Se
         UsageError: A pattern has no meaning, or the destination leads through a file of an earlier layer.
     """
     patterns = compile_patterns(policy.patterns)
-    with _open_root(source) as root:
-        if stat.S_ISREG(os.fstat(root.fd).st_mode):
+    root, is_file = _open_root(source)
+    with root:
+        if is_file:
             name: bytes | None
             above, name = place_file(source, earlier, policy.mtime_limit)
         else:
@@ -162,28 +163,34 @@ def scan_tree(
     return scan.table
 
 
-def _open_root(source: TreeSource) -> OpenFile:
+def _open_root(source: TreeSource) -> tuple[OpenFile, bool]:
+    """Return the source's descriptor, and whether it is one file, which only a source with a destination may be."""
     path = source.path
-    # Without a destination no file has a place. What may be another thing by now is not waited for.
-    only = os.O_DIRECTORY if source.dest == "/" else os.O_NONBLOCK | os.O_NOCTTY
     try:
-        root = OpenFile(path, os.O_RDONLY | only)
+        return _opened(path, may_be_file=source.dest != "/")
     except FileNotFoundError as error:
         raise TreeError(
             f"there is no directory {path}", path=path, cause=_said(error), hint="check the path", errno=error.errno
         ) from error
     except NotADirectoryError as error:
-        raise _neither(path, _said(error)) from error
+        raise TreeError(
+            f"{path} is neither a directory nor a tar archive", path=path, cause=_said(error), errno=error.errno
+        ) from error
     except (OSError, ValueError) as error:
         raise _cannot_open(path, error) from error
-    if stat.S_IFMT(os.fstat(root.fd).st_mode) not in (stat.S_IFDIR, stat.S_IFREG):
-        root.close()
-        raise _neither(path, "not a directory, and not a regular file")
-    return root
 
 
-def _neither(path: str, cause: str) -> TreeError:
-    return TreeError(f"{path} is neither a directory nor a tar archive", path=path, cause=cause, errno=errno.ENOTDIR)
+def _opened(path: str, *, may_be_file: bool) -> tuple[OpenFile, bool]:
+    try:
+        return OpenFile(path, os.O_RDONLY | os.O_DIRECTORY), False
+    except NotADirectoryError:
+        if not may_be_file:
+            raise
+    # It may have become another thing by now, for which nobody waits.
+    root = OpenFile(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(root.fd).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory, and not a regular file", path)
+    return root, True
 
 
 def _cannot_open(path: str, error: OSError | ValueError) -> TreeError:
