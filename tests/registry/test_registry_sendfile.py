@@ -14,7 +14,7 @@ from fake_registry import FakeRegistry, Handler, answer, error, reset_at
 from registrykit import Bytes, described, noise, server_context
 
 from fastoci.errors import BlobMismatchError, RegistryError, StoreError
-from fastoci.registry.chunks import SourceError
+from fastoci.registry.chunks import Chunk, FilePart, SourceError
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.upload import UploadResult, upload_blob
 
@@ -37,6 +37,11 @@ class File(Bytes):
 
     def file_at(self, offset: int) -> tuple[int, int] | None:
         return self.fd, BEFORE + offset
+
+
+@pytest.fixture(autouse=True)
+def several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastoci.registry.chunks.FILE_PIECE", 1_000_000)
 
 
 @pytest.fixture
@@ -217,12 +222,16 @@ def test_a_digest_that_is_refused_is_looked_into(registry: FakeRegistry, connect
     assert sum(size for _, size in source.reads) >= len(DATA)
 
 
-def test_the_part_reads_itself(source: File) -> None:
-    from fastoci.registry.chunks import Chunk, FilePart
-
-    [part, *_] = Chunk(source, 5, 300_000).open()
+def test_a_part_by_itself(source: File) -> None:
+    seen: list[tuple[int, int]] = []
+    [part, last] = Chunk(source, 5, 1_400_000, lambda at, size: seen.append((at, size))).open()
     assert isinstance(part, FilePart)
-    assert bytes(part.read()) == DATA[5 : 5 + len(part)]
+    assert isinstance(last, FilePart)
+    assert (part.fd, part.offset, part.size, last.size) == (source.fd, BEFORE + 5, 1_000_000, 399_995)
+    assert b"".join(map(bytes, last.read(99_995))) == DATA[1_100_000:1_400_000]
+    assert seen == [(1_100_000, 256 << 10), (1_100_000 + (256 << 10), 300_000 - (256 << 10))]
+    part.told(10, 20)
+    assert seen[2:] == [(15, 20)]
     source.data = b""
     with pytest.raises(SourceError):
-        part.read()
+        next(part.read(0))

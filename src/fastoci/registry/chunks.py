@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fastoci.errors import BlobMismatchError
@@ -16,8 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BlobSource", "Chunk", "FilePart", "FileSource", "GrowingSource", "Piece", "SourceError", "digest_of"]
 
+Data = bytes | bytearray | memoryview
+
 # Small enough that a slow line takes one within the time limit for sending, large enough that Python does not matter.
 PIECE = 256 << 10
+# So often it is looked whether a file has changed that the kernel sends.
+FILE_PIECE = 4 << 20
 
 
 class BlobSource(Protocol):
@@ -27,7 +30,7 @@ class BlobSource(Protocol):
     def size(self) -> int:
         """How many bytes it has."""
 
-    def read_at(self, offset: int, size: int) -> bytes | bytearray | memoryview:
+    def read_at(self, offset: int, size: int) -> Data:
         """Return up to `size` bytes from `offset` on, at least one.
 
         Raises:
@@ -72,7 +75,7 @@ class GrowingSource(Protocol):
             Exception: It will not be made.
         """
 
-    def read_at(self, offset: int, size: int) -> bytes | bytearray | memoryview:
+    def read_at(self, offset: int, size: int) -> Data:
         """Return up to `size` bytes from `offset` on, at least one, of those that there are; any of them, at any time.
 
         Raises:
@@ -108,20 +111,22 @@ class FilePart:
         fd: The file.
         offset: Where they begin in it.
         size: How many they are.
-        read: Returns them, for whoever cannot have the kernel do it; raises SourceError.
+        told: Called with how many of them were sent before and how many more were now, when the kernel sends them.
+        read: Returns those after so many in pieces, for whoever cannot have the kernel send them.
     """
 
     fd: int
     offset: int
     size: int
-    read: Callable[[], bytes | bytearray | memoryview]
+    told: Callable[[int, int], None]
+    read: Callable[[int], Iterator[Data]]
 
     def __len__(self) -> int:
         """Return how many bytes they are."""
         return self.size
 
 
-Piece = bytes | bytearray | memoryview | FilePart
+Piece = Data | FilePart
 
 
 class Chunk:
@@ -131,7 +136,7 @@ class Chunk:
         source: Where they come from.
         start: The first byte's offset.
         end: The offset after the last byte's.
-        on_piece: Called before a piece is handed out, with its offset and its size; None tells nobody.
+        on_piece: Called with the offset and the size of each piece before it is handed out, or as the kernel sends it.
     """
 
     def __init__(
@@ -139,7 +144,7 @@ class Chunk:
         source: BlobSource | GrowingSource,
         start: int,
         end: int,
-        on_piece: Callable[[int, int], None] | None = None,
+        on_piece: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
         self._source = source
         self._start = start
@@ -157,35 +162,52 @@ class Chunk:
         Raises:
             SourceError: The source failed.
         """
-        files = self._source if isinstance(self._source, FileSource) else None
         at = self._start
         while at < self._end:
-            size = min(PIECE, self._end - at)
-            piece: Piece | None = None if files is None else self._file_part(files, at, size)
-            if piece is None:
-                piece = self._read(at, size)
-            if self._on_piece is not None:
-                self._on_piece(at, len(piece))
-            at += len(piece)
-            yield piece
+            part = self._file_part(at)
+            if part is None:
+                yield from self.read(at)
+                return
+            yield part
+            at += part.size
 
-    def _file_part(self, source: FileSource, at: int, size: int) -> FilePart | None:
+    def read(self, start: int, end: int | None = None) -> Iterator[Data]:
+        """Return the bytes from one offset up to another, None for the last, in pieces that are read.
+
+        Raises:
+            SourceError: The source failed.
+        """
+        at, end = start, self._end if end is None else end
+        while at < end:
+            size = min(PIECE, end - at)
+            try:
+                data = self._source.read_at(at, size)
+                if not 0 < len(data) <= size:
+                    raise BlobMismatchError(  # noqa: TRY301 - one way out for all that a source does wrong
+                        "a blob changed while it was sent", cause=f"it has no more than {at} bytes, not {self._end}"
+                    )
+            except Exception as error:
+                raise SourceError from error
+            self._on_piece(at, len(data))
+            at += len(data)
+            yield data
+
+    def _file_part(self, at: int) -> FilePart | None:
+        if not isinstance(self._source, FileSource):
+            return None
         try:
-            place = source.file_at(at)
+            place = self._source.file_at(at)
         except Exception as error:
             raise SourceError from error
-        return None if place is None else FilePart(*place, size, partial(self._read, at, size))
-
-    def _read(self, at: int, size: int) -> bytes | bytearray | memoryview:
-        try:
-            data = self._source.read_at(at, size)
-            if not 0 < len(data) <= size:
-                raise BlobMismatchError(  # noqa: TRY301 - one way out for all that a source does wrong
-                    "a blob changed while it was sent", cause=f"it has no more than {at} bytes, not {self._end}"
-                )
-        except Exception as error:
-            raise SourceError from error
-        return data
+        if place is None:
+            return None
+        end = min(at + FILE_PIECE, self._end)
+        return FilePart(
+            *place,
+            end - at,
+            told=lambda done, more: self._on_piece(at + done, more),
+            read=lambda done: self.read(at + done, end),
+        )
 
 
 def digest_of(source: BlobSource | GrowingSource, digest: Digest) -> str:
@@ -195,6 +217,6 @@ def digest_of(source: BlobSource | GrowingSource, digest: Digest) -> str:
         SourceError: The source failed.
     """
     hasher = digest.hasher()
-    for piece in Chunk(source, 0, source.size).open():
-        hasher.update(piece.read() if isinstance(piece, FilePart) else piece)
+    for data in Chunk(source, 0, source.size).read(0):
+        hasher.update(data)
     return hasher.hexdigest()

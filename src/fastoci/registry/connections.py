@@ -9,6 +9,7 @@ import contextlib
 import errno
 import http.client
 import os
+import select
 import socket
 import ssl
 import threading
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util import wait_for_read, wait_for_write
+from urllib3.util import wait_for_read
 
 from fastoci.registry.chunks import FilePart
 
@@ -51,6 +52,7 @@ SEND_TIMEOUT = 60.0  # seconds for the kernel to take one piece of a body
 HEADER_SECONDS = 60.0  # for all headers of an answer, from its first byte on
 IDLE_LIMIT = 30.0  # seconds after which a connection is not used again: balancers drop theirs after 60 without a word
 
+_SENT_AT_ONCE = 1 << 20  # bytes: whoever cancels, or answers early, is heard after so many
 # sendfile(2): what says that this file cannot be sent so. Reading it will do, or say better what is wrong with it.
 _NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EIO})
 
@@ -221,9 +223,35 @@ class _Upload(HTTPConnection):
             raise
 
     def _send_part(self, part: FilePart) -> None:
-        done = _sendfile(self.sock, part) if type(self.sock) is socket.socket else 0
-        if done < part.size:
-            super().send(memoryview(part.read())[done:])
+        done = self._sendfile(self.sock, part) if type(self.sock) is socket.socket else 0
+        for data in part.read(done) if done < part.size else ():
+            self.send(data)
+
+    def _sendfile(self, sock: socket.socket, part: FilePart) -> int:
+        """Have the kernel send a part of a file; return how many bytes it did, fewer where it cannot read them all."""
+        poller = select.poll()
+        poller.register(sock, select.POLLIN | select.POLLOUT)
+        timeout = None if self.timeout is None else self.timeout * 1000
+        done = 0
+        while done < part.size:
+            ready = poller.poll(timeout)
+            if not ready:
+                raise TimeoutError
+            if ready[0][1] & ~select.POLLOUT:
+                raise BrokenPipeError  # see `send`
+            try:
+                count = os.sendfile(sock.fileno(), part.fd, part.offset + done, min(_SENT_AT_ONCE, part.size - done))
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno not in _NO_SENDFILE:
+                    raise
+                break
+            if not count:
+                break
+            part.told(done, count)
+            done += count
+        return done
 
     def _answered_early(self) -> bool:
         if self.sock is None:
@@ -241,26 +269,6 @@ class _Upload(HTTPConnection):
         self._answers += 1
         self._last_used = time.monotonic()
         return response
-
-
-def _sendfile(sock: socket.socket, part: FilePart) -> int:
-    """Have the kernel send a part of a file, and return how many bytes it did: fewer where it cannot read them all."""
-    done = 0
-    while done < part.size:
-        try:
-            count = os.sendfile(sock.fileno(), part.fd, part.offset + done, part.size - done)
-        except BlockingIOError:
-            if not wait_for_write(sock, sock.gettimeout()):
-                raise TimeoutError from None
-        except OSError as error:
-            if error.errno not in _NO_SENDFILE:
-                raise
-            break
-        else:
-            if not count:
-                break
-            done += count
-    return done
 
 
 class _Connection(_Upload, HTTPConnection):
