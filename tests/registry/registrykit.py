@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import ssl
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from fastoci.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import trustme
 
@@ -51,6 +53,22 @@ class Bytes:
     def read_at(self, offset: int, size: int) -> memoryview:
         self.reads.append((offset, size))
         return memoryview(self.data)[offset : offset + size]
+
+
+BEFORE = 777  # bytes in a file before the blob that it holds
+
+
+class File(Bytes):
+    """A blob that lies in a file, behind other bytes. Whoever makes it closes its descriptor."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        super().__init__(data)
+        path.write_bytes(bytes(BEFORE) + data)
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY)
+
+    def file_at(self, offset: int) -> tuple[int, int] | None:
+        return self.fd, BEFORE + offset
 
 
 def noise(size: int, seed: int = 1) -> bytes:

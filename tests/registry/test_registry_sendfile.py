@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 from fake_registry import FakeRegistry, Handler, answer, error, reset_at
-from registrykit import Bytes, described, noise, server_context
+from registrykit import BEFORE, Bytes, File, described, noise, server_context
 
 from fastoci.errors import BlobMismatchError, RegistryError, StoreError
 from fastoci.registry.chunks import Chunk, FilePart, SourceError
@@ -22,21 +22,7 @@ Connect = Callable[..., RegistryClient]
 
 DATA = noise(1_500_001)
 CHUNK = 400_000
-BEFORE = 777  # bytes in the file before the blob
 UPLOADS = "/blobs/uploads/"
-
-
-class File(Bytes):
-    """A blob that lies in a file, behind other bytes."""
-
-    def __init__(self, path: Path, data: bytes = DATA) -> None:
-        super().__init__(data)
-        path.write_bytes(bytes(BEFORE) + data)
-        self.path = path
-        self.fd = os.open(path, os.O_RDONLY)
-
-    def file_at(self, offset: int) -> tuple[int, int] | None:
-        return self.fd, BEFORE + offset
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +32,7 @@ def several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[File]:
-    source = File(tmp_path / "file")
+    source = File(tmp_path / "file", DATA)
     yield source
     os.close(source.fd)
 

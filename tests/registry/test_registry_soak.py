@@ -7,13 +7,14 @@ succeed. `FASTOCI_TESTS=long` runs a thousand scripts a registry and direction, 
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fake_registry import PASSWORD, PROFILES, USER, FakeRegistry
-from registrykit import Bytes, described, noise
+from registrykit import Bytes, File, described, noise
 from soakscript import PULL_FAULTS, PUSH_FAULTS, Script
 
 from fastoci.copy import copy
@@ -55,14 +56,25 @@ def reset(registry: FakeRegistry, auth: str | None) -> None:
     registry.repositories = {"me/base"}
 
 
-def push(client: RegistryClient, data: bytes, events: list[Event], mount: str | None = None) -> None:
-    source = Bytes(data)
-    upload_blob(client, "me/base", described(data), source, title="x", sink=events.append, mount_from=mount)
+def push(client: RegistryClient, source: Bytes, events: list[Event], mount: str | None = None) -> None:
+    blob = described(source.data)
+    upload_blob(client, "me/base", blob, source, title="x", sink=events.append, mount_from=mount)
 
 
 @pytest.mark.timeout(0 if LONG else 300)
 @pytest.mark.parametrize("style", PROFILES)
-def test_pushes(registry: FakeRegistry, connect: Connect, events: list[Event], style: str) -> None:
+def test_pushes(
+    registry: FakeRegistry,
+    connect: Connect,
+    events: list[Event],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    style: str,
+) -> None:
+    # Chunks that nobody has said the size of grow.
+    for name in ("session.DEFAULT_CHUNK", "upload_work.DEFAULT_CHUNK"):
+        monkeypatch.setattr(f"fastoci.registry.{name}", 40_000)
+    monkeypatch.setattr("fastoci.registry.upload_work.LARGEST_CHUNK", 160_000)
     outcomes = {"pushed": 0, "failed": 0}
     for seed in range(times(30, 1000)):
         events.clear()
@@ -73,17 +85,16 @@ def test_pushes(registry: FakeRegistry, connect: Connect, events: list[Event], s
         if style == "ecr" and not data:
             continue  # it takes none
         chosen = rng.choice(["auto"] * 4 + ["chunked", "monolithic"])
-        chunk = rng.choice([5_000, 66_000, 100_000, 130_000, 1 << 20])
+        chunk = rng.choice([5_000, 66_000, 100_000, 130_000, 1 << 20, None, None])
         options = {"chunk_size": chunk, "credentials": LOGIN, "upload": chosen}
         mount = rng.choice([None, None, "me/other"])
         if mount is not None and rng.random() < 0.5:
             registry.put_blob(mount, data)
+        file = File(tmp_path / "file", data)
         script = Script(registry, rng, PUSH_FAULTS)
         client = connect(registry, **options)
         try:
-            upload_blob(
-                client, "me/base", described(data), Bytes(data), title="x", sink=events.append, mount_from=mount
-            )
+            push(client, rng.choice([Bytes(data), file]), events, mount)
         except RegistryError as caught:
             declared(caught, seed)
             outcomes["failed"] += 1
@@ -96,8 +107,9 @@ def test_pushes(registry: FakeRegistry, connect: Connect, events: list[Event], s
         script.end()
         before = len(registry.seen)
         client = connect(registry, chunk_size=chunk, credentials=LOGIN)
-        push(client, data, events)
+        push(client, file, events)
         client.close()
+        os.close(file.fd)
         assert registry.blobs["me/base"] == {str(described(data).digest): data}, f"seed {seed}"
         assert len(registry.seen) - before < 200, f"seed {seed}"
     assert min(outcomes.values()) > 0
