@@ -9,7 +9,6 @@ stops packing and uploads; the sessions of uploads that were not at fault stay, 
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 import time
@@ -221,8 +220,9 @@ class LayerUploads(Ending):
         whole = client.profile.first_mode(self._options.upload) is not Mode.CHUNKED
         stored = None if writer is None else writer.open_written()
         if stored is not None:
-            self._stack.callback(os.close, stored)
-        spool = self._open_spool() if stored is None and whole else stored
+            spool: int | None = self._stack.enter_context(stored).fd
+        else:
+            spool = self._open_spool() if whole else None
         stream = BlobStream(planned, f"place:{planned.place}", window, spool=spool, filled=stored is not None)
 
         def run() -> UploadResult:

@@ -45,8 +45,8 @@ class BlobWriter(Ending, ABC):
             StoreError: The disk refused.
         """
 
-    def open_written(self) -> int | None:
-        """Return a descriptor, the caller's, of a file that holds what was written and will hold what is still to be.
+    def open_written(self) -> OpenFile | None:
+        """Return a file, the caller's, that holds what was written and will hold what is still to be.
 
         Offsets in the file are those of the blob. It is good after the writer is closed, too. None: there is no such
         file.
@@ -113,10 +113,10 @@ class FileBlobWriter(BlobWriter):
         if not self._file.link(digest.hex, directory=directory, replace=False) and size_of(place) != self.size:
             self._file.link(digest.hex, directory=directory, replace=True)
 
-    def open_written(self) -> int | None:
+    def open_written(self) -> OpenFile | None:
         """See BlobWriter."""
-        with contextlib.suppress(OSError):  # no descriptor is left
-            return os.dup(self._file.fd)
+        with contextlib.suppress(OSError):  # without /proc, or where no descriptor is left
+            return OpenFile(f"/proc/self/fd/{self._file.fd}", os.O_RDONLY)
         return None
 
     def end(self) -> None:
