@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FileFacts", "FileTree", "LayerEntry", "read_layer"]
 
 _PIECE = 1 << 20
+_LARGEST = 1 << 40  # bytes of a file; the holes of a sparse one cost an archive nothing
 _NODE = 256  # bytes that a name takes beside its path
 _HELD = 1 << 30
 """The most bytes that the paths of a tree may take: of three million files, or of a few without end."""
@@ -210,6 +211,8 @@ def _facts(archive: tarfile.TarFile, member: tarfile.TarInfo) -> FileFacts:
 
 
 def _digest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > _LARGEST:
+        raise tarfile.ReadError(f"a file of {member.size:,} bytes")
     hasher = hashlib.sha256()
     file = archive.extractfile(member)
     while file is not None and (piece := file.read(_PIECE)):
