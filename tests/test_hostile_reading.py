@@ -31,13 +31,13 @@ TAKEN = {
     "a PAX key that is not UTF-8",
     "PAX after PAX",
     "global PAX",
-    "ten thousand records",
+    "two thousand records",
     "a GNU long name after another",
     "a GNU long name of nothing",
     "a name that is not UTF-8",
     "a name of control characters",
     "an absolute name",
-    "a path of 2,000 directories",
+    "a path of 1,100 directories",
     "directories deeper and deeper",
     "a directory that becomes a link",
     "the root as a file",
@@ -54,7 +54,7 @@ TAKEN = {
     "an opaque link",
     "zeros and then more",
     "nothing but zeros",
-    "20,000 empty files",
+    "2,000 files of one name",
 }
 
 
@@ -65,8 +65,8 @@ def test_what_the_command_says(fastoci, tmp_path, name):
     assert (code == 0) == (name in TAKEN)
     assert out == "" or code == 0
     if code:
-        assert code == 1
         lines = [line for line in err.splitlines() if not line.startswith("warning: ")]
+        assert code == (3 if lines[0].startswith("error: the layer") else 1)
         assert lines[0].startswith(("error: the layer sha256:", f"error: cannot unpack {tmp_path}/root/"))
         assert all(line.startswith(("error: ", "cause: ", "hint:  ")) for line in lines)
         assert any(line.startswith("cause: ") for line in lines)
