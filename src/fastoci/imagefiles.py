@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["FileFacts", "FileTree", "LayerEntry", "read_layer"]
 
 _PIECE = 1 << 20
+_LARGEST = 1 << 40  # bytes of a file; the holes of a sparse one cost an archive nothing
+_NODE = 256  # bytes that a name takes beside its path
+_HELD = 1 << 30
+"""The most bytes that the paths of a tree may take: of three million files, or of a few without end."""
 
 
 class FileFacts(NamedTuple):
@@ -78,6 +82,7 @@ class FileTree:
 
     def __init__(self) -> None:
         self._root = _Node()
+        self._held = 0
 
     def apply(self, layer: Sequence[LayerEntry]) -> None:
         """Put a layer on top.
@@ -85,7 +90,7 @@ class FileTree:
         What a layer hides is of the layers below alone, wherever in the layer it says so (layer.md, "Whiteouts").
 
         Raises:
-            InvalidImageError: A hard link of it leads nowhere.
+            InvalidImageError: A hard link of it leads nowhere, or its paths take too much memory.
         """
         for entry in layer:
             if entry.is_opaque:
@@ -127,13 +132,26 @@ class FileTree:
     def _put(self, path: bytes, facts: FileFacts) -> None:
         node = self._root
         names = path.split(b"/") if path else []
+        size = 0
         for name in names:
             if node.facts is not None and node.facts.kind != "directory":
                 node.facts = None  # a directory that no layer has an entry for took its place
-            node = node.children.setdefault(name, _Node())
+            size += len(name) + 1
+            child = node.children.get(name)
+            if child is None:
+                self._hold(size + _NODE)
+                child = node.children[name] = _Node()
+            node = child
         if facts.kind != "directory":
             node.children.clear()
         node.facts = facts
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > _HELD:
+            raise InvalidImageError(
+                "the image has directories without end", cause=f"their paths take over {_HELD:,} bytes"
+            )
 
 
 def read_layer(source: ImageSource, descriptor: Descriptor, advance: Callable[[int], None]) -> list[LayerEntry]:
@@ -160,7 +178,12 @@ def read_layer(source: ImageSource, descriptor: Descriptor, advance: Callable[[i
             entries.append(LayerEntry((parent + b"/" if parent else b"") + name[len(whiteouts.PREFIX) :], None))
         else:
             target = member_path(member.linkname) if member.islnk() else None
-            facts = _facts(archive, member) if target is None else files.get(target)
+            try:
+                facts = _facts(archive, member) if target is None else files.get(target)
+            except (tarfile.TarError, ValueError, OverflowError) as error:
+                # The data is cut, or a time is no number.
+                what = f"the layer {descriptor.digest} of {source.name}"
+                raise InvalidImageError(f"{what} is not valid", cause=str(error)) from error
             if facts is not None:
                 files[path] = facts
             entries.append(LayerEntry(path, facts, link=None if facts else target))
@@ -188,6 +211,8 @@ def _facts(archive: tarfile.TarFile, member: tarfile.TarInfo) -> FileFacts:
 
 
 def _digest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > _LARGEST:
+        raise tarfile.ReadError(f"a file of {member.size:,} bytes")
     hasher = hashlib.sha256()
     file = archive.extractfile(member)
     while file is not None and (piece := file.read(_PIECE)):

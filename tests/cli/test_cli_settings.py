@@ -210,6 +210,8 @@ def test_a_command_of_two_words_has_a_table_in_a_table(place, capsys):
         ("threads = 'many'", "threads: 'many' is not a valid int"),
         ("threads = 0", "threads: 0 is not in the range 1<=x<=1024"),
         ("threads = 2.0", "threads: a whole number is wanted, not a number"),
+        (f"threads = 0x{9000 * 'f'}", "threads: a number of thousands of digits"),
+        (f"chown = 0x{9000 * 'f'}", "chown: a number of thousands of digits"),
         ("threads = true", "threads: a whole number is wanted, not a boolean"),
         ("[try]\nthreads = [2]", "try.threads: a whole number is wanted, not an array"),
         ("compression = 'lzma'", "compression: 'lzma' is not one of"),

@@ -7,12 +7,15 @@ clock happens upon once in a million runs is as likely as every other.
 
 from __future__ import annotations
 
+import ast
+import functools
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import fastoci
@@ -48,13 +51,35 @@ class Lines:
         return self._line
 
     def _line(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
-        if event == "line":
+        if event == "line" and not _leaves_with(frame.f_code, frame.f_lineno, frame.f_lasti):
             place = f"{frame.f_code.co_filename.removeprefix(_PACKAGE)}:{frame.f_lineno}"
             self.counts[place] += 1
             if (place, self.counts[place]) == self._moment:
                 self.interrupted = True
                 raise KeyboardInterrupt
         return self._line
+
+
+def _leaves_with(code: CodeType, line: int, offset: int) -> bool:
+    """Return whether a line is come to once more because its `with` is left.
+
+    Python tells of that when it is out of the block and has not called `__exit__` yet. No signal is heard there, or
+    every lock of every program would be lost now and then.
+    """
+    return line in _with_lines(code.co_filename) and offset != _first_offsets(code)[line]
+
+
+@functools.cache
+def _with_lines(filename: str) -> frozenset[int]:
+    """Return the lines of a file on which a `with` begins."""
+    tree = ast.parse(Path(filename).read_bytes())
+    return frozenset(node.lineno for node in ast.walk(tree) if isinstance(node, ast.With))
+
+
+@functools.cache
+def _first_offsets(code: CodeType) -> dict[int, int]:
+    """Return where in a function's code each of its lines begins first."""
+    return {line: start for start, _, line in reversed(list(code.co_lines())) if line is not None}
 
 
 @contextmanager

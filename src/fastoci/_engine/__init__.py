@@ -2,7 +2,7 @@
 
 What is in here knows no policy and does no input or output besides reading the tree; it is Cython, from `ext/`. The
 scanner and the table are for `fastoci.tree`, the planner and the renderer for `fastoci.layer`; nobody else imports
-them.
+them. Beside them stands `ending`, which is no part of the engine but must be native as well, for `fastoci.ending`.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ def _checked(setting: _Setting, param: Any) -> object:  # noqa: ANN401 - as abov
     if param.type.name.startswith("int") and not isinstance(value, str):
         if isinstance(value, bool) or not isinstance(value, int):
             raise setting.wrong(f"a whole number is wanted, not {_described(value)}")
-        text = str(value)
+        text = _digits(setting, value)
     else:
         text = _text(setting, value)
     try:
@@ -233,10 +233,17 @@ def _text(setting: _Setting, value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):  # `chown = 0`
-        return str(value)
+        return _digits(setting, value)
     if hasattr(value, "isoformat"):  # `created = 2026-01-31T12:00:00Z`
         return str(value.isoformat())
     raise setting.wrong(f"a text is wanted, not {_described(value)}")
+
+
+def _digits(setting: _Setting, value: int) -> str:
+    try:
+        return str(value)
+    except ValueError as error:  # in hexadecimal TOML has numbers that Python writes in no other way
+        raise setting.wrong("a number of thousands of digits is none that can be meant") from error
 
 
 def _described(value: object) -> str:

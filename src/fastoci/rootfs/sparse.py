@@ -84,22 +84,22 @@ def pax_map(records: Mapping[bytes, bytes], pieces: Pieces) -> tuple[list[Region
 
 def _leading_map(pieces: Pieces) -> tuple[list[int], int]:
     """Return the numbers of a map of version 1.0, one a line, the first their count, in blocks before the data."""
-    data = b""
+    data = bytearray()
     wanted: int | None = None
-    taken = 0
+    taken = lines = 0
     while True:
-        lines = data.split(b"\n")
-        if wanted is None and len(lines) > 1:
-            wanted = 2 * _decimal(lines[0])
+        if wanted is None and lines:
+            wanted = 2 * _decimal(bytes(data.partition(b"\n")[0]))
             if wanted > 2 * _MOST:
                 raise SparseError("its map is too long")
-        if wanted is not None and len(lines) > wanted + 1:
-            return [_decimal(line) for line in lines[1 : wanted + 1]], taken
+        if wanted is not None and lines > wanted:
+            return [_decimal(line) for line in bytes(data).split(b"\n")[1 : wanted + 1]], taken
         block = pieces.take(BLOCK)
         if len(block) < BLOCK or len(data) > RECORD_LIMIT:
             raise SparseError("its map is cut, or too long")
         taken += BLOCK
         data += block
+        lines += block.count(b"\n")
 
 
 def checked(regions: list[Region], size: int, data: int) -> list[Region]:
