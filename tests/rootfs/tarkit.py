@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from fastoci.rootfs.changeset import Rootfs
 from fastoci.rootfs.limits import Limits, Usage
 from fastoci.rootfs.owners import Owners
+from oracles.tarforms import BLOCK, END, record
 
-BLOCK = 512
+__all__ = ["BLOCK", "END", "record"]
+
 LAYER = "the layer sha256:00 of TEST"
 TIME = 1_600_000_000
-END = bytes(2 * BLOCK)
 
 
 def entry(
@@ -50,14 +51,6 @@ def entry(
     return before + header + data + bytes(-len(data) % BLOCK)
 
 
-def record(key: bytes, value: bytes) -> bytes:
-    """Return a PAX record: its length counts itself."""
-    rest = len(key) + len(value) + 3
-    size = rest + len(str(rest))
-    size = rest + len(str(size))
-    return b"%d %s=%s\n" % (size, key, value)
-
-
 def folder(name: str | bytes, mode: int = 0o755, **options) -> bytes:
     return entry(name, b"5", mode=mode, **options)
 
@@ -85,14 +78,21 @@ def with_checksum(header: bytes) -> bytes:
     return header[:148] + b"%06o\0 " % total + header[156:]
 
 
-def unpack(target: str | os.PathLike[str], *layers: bytes, limits: Limits | None = None, occupied=False, step=1 << 20):
+def unpack(
+    target: str | os.PathLike[str],
+    *layers: bytes,
+    limits: Limits | None = None,
+    occupied=False,
+    step=1 << 20,
+    threads=2,
+):
     """Apply layers, and return what was left out."""
     target = os.fspath(target)
     os.makedirs(target, exist_ok=True)
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
         keep = os.geteuid() == 0
-        rootfs = Rootfs(fd, target, Owners(keep), Usage(limits or Limits()), occupied=occupied)
+        rootfs = Rootfs(fd, target, Owners(keep), Usage(limits or Limits()), occupied=occupied, threads=threads)
         try:
             for layer in layers:
                 rootfs.apply(pieces(layer + END, step), LAYER)
