@@ -7,8 +7,6 @@ at every moment that anybody looks what it would be if one entry had been made a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fastoci._engine import EngineFault
@@ -68,8 +66,10 @@ class PlainFiles:
         if not self._count or (self._at is not None and self._at[0] is place and self._at[1] == prefix):
             return
         writer = self._writer or self._start()
-        with _in_words():
+        try:
             writer.enter(place.fd, place.path, prefix)
+        except EngineFault as fault:
+            raise WritingError(fault.error, fault.path) from None
         self._at = place, prefix
 
     def leave(self) -> None:
@@ -94,8 +94,10 @@ class PlainFiles:
         if self._at is None or self._writer is None:
             return at, 0, []
         place, writer = self._at[0], self._writer
-        with _in_words():
+        try:
             end, count = writer.take(piece, at, most)
+        except EngineFault as fault:
+            raise WritingError(fault.error, fault.path) from None
         return end, count, [place.child(name) for name in writer.names(piece, at, count)] if named else []
 
     def settle_for(self, path: bytes) -> None:
@@ -114,8 +116,10 @@ class PlainFiles:
             WritingError: A file could not be written.
         """
         if self._writer is not None:
-            with _in_words():
+            try:
                 self._writer.settle()
+            except EngineFault as fault:
+                raise WritingError(fault.error, fault.path) from None
 
     def close(self) -> None:
         """Have nothing written any more, and wait for the threads."""
@@ -132,11 +136,3 @@ class PlainFiles:
         for number in range(self._count):
             self._crew.start(f"fastoci-write-{number}", writer.run)
         return writer
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except EngineFault as fault:
-        raise WritingError(fault.error, fault.path) from None
