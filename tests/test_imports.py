@@ -27,6 +27,7 @@ BENEATH = {
     "store",
     "registry",
     "rootfs",
+    "tar",
     "tree",
     "ending",
     "threads",
@@ -48,11 +49,12 @@ MAY_IMPORT = {
     "_engine": set(),
     "spec": {"errors"},
     "events": {"spec", "errors"},
+    "tar": {"spec", "errors"},
     "tree": {"_engine", "ending", "threads", "events", "spec", "errors"},
     "layer": {"_engine", "ending", "threads", "tree", "events", "spec", "errors", "version"},
     "store": {"ending", "events", "spec", "errors", "version"},
     "registry": {"ending", "units", "events", "spec", "errors", "version"},
-    "rootfs": {"ending", "units", "events", "spec", "errors", "version"},
+    "rootfs": {"_engine", "ending", "tar", "threads", "units", "events", "spec", "errors", "version"},
     "checks": {"use case", *BENEATH},
     "use case": {"checks", *BENEATH},
     "cli": {
@@ -91,6 +93,7 @@ MAY_IMPORT = {
 ENGINE = {
     "ending": {"ending"},
     "tree": {"scanner", "table", "pattern"},
+    "rootfs": {"writer"},
     "layer": {"plan", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
 }
 

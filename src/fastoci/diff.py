@@ -13,6 +13,7 @@ from fastoci.image import ImageSource, open_image
 from fastoci.imagefiles import FileFacts, FileTree, LayerEntry, read_layer
 from fastoci.inspect import Inspection, describe
 from fastoci.registry.options import RegistryOptions
+from fastoci.rootfs.limits import Limits, Usage
 from fastoci.spec import mediatypes
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ class _Reading:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._throttle = Throttle()
+        self._usage = Usage(Limits(), adjustable=False)
         self._known: dict[Digest, list[LayerEntry]] = {}
 
     def tree(self, source: ImageSource, image: Inspection) -> FileTree:
@@ -186,7 +188,7 @@ class _Reading:
 
         for layer, key in zip(layers, keys, strict=True):
             if key not in self._known:
-                self._known[key] = read_layer(source, layer.descriptor, advance)
+                self._known[key] = read_layer(source, layer.descriptor, advance, self._usage)
             tree.apply(self._known[key])
         return tree
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastoci.errors import InvalidImageError
-from fastoci.layerfiles import layer_members, member_kind, member_path, member_xattrs
+from fastoci.layerfiles import entry_path, layer_entries
 from fastoci.spec import whiteouts
 
 if TYPE_CHECKING:
     from fastoci.image import ImageSource
+    from fastoci.rootfs.limits import Usage
     from fastoci.spec.descriptor import Descriptor
+    from fastoci.tar.reader import TarEntry, TarReader
 
 __all__ = ["FileFacts", "FileTree", "LayerEntry", "read_layer"]
 
-_PIECE = 1 << 20
-_LARGEST = 1 << 40  # bytes of a file; the holes of a sparse one cost an archive nothing
 _NODE = 256  # bytes that a name takes beside its path
 _HELD = 1 << 30
 """The most bytes that the paths of a tree may take: of three million files, or of a few without end."""
+_NS = 10**9
 
 
 class FileFacts(NamedTuple):
@@ -154,67 +154,57 @@ class FileTree:
             )
 
 
-def read_layer(source: ImageSource, descriptor: Descriptor, advance: Callable[[int], None]) -> list[LayerEntry]:
+def read_layer(
+    source: ImageSource, descriptor: Descriptor, advance: Callable[[int], None], usage: Usage | None = None
+) -> list[LayerEntry]:
     """Return what a layer says of files.
 
     Args:
         source: Where the layer is.
         descriptor: The layer's.
         advance: Told how many more bytes of its blob were read.
+        usage: Holds it against limits, with the image's other layers; None: alone.
 
     Raises:
-        InvalidImageError: It is no valid layer, or has not its digest.
+        InvalidImageError: It is no valid layer, has not its digest, or goes beyond a limit.
         RegistryError: The registry does not give it.
         FastociError: Nothing here inflates it.
     """
     entries: list[LayerEntry] = []
     files: dict[bytes, FileFacts] = {}
-    for archive, member in layer_members(source, descriptor, advance):
-        path = member_path(member.name)
+    for reader, entry in layer_entries(source, descriptor, usage, advance):
+        path = entry_path(entry.path)
         parent, _, name = path.rpartition(b"/")
         if name == whiteouts.OPAQUE:
             entries.append(LayerEntry(parent, None, is_opaque=True))
         elif name.startswith(whiteouts.PREFIX):
             entries.append(LayerEntry((parent + b"/" if parent else b"") + name[len(whiteouts.PREFIX) :], None))
         else:
-            target = member_path(member.linkname) if member.islnk() else None
-            try:
-                facts = _facts(archive, member) if target is None else files.get(target)
-            except (tarfile.TarError, ValueError, OverflowError) as error:
-                # The data is cut, or a time is no number.
-                what = f"the layer {descriptor.digest} of {source.name}"
-                raise InvalidImageError(f"{what} is not valid", cause=str(error)) from error
+            target = entry_path(entry.target) if entry.kind == "hardlink" else None
+            facts = _facts(reader, entry) if target is None else files.get(target)
             if facts is not None:
                 files[path] = facts
             entries.append(LayerEntry(path, facts, link=None if facts else target))
     return entries
 
 
-def _facts(archive: tarfile.TarFile, member: tarfile.TarInfo) -> FileFacts:
-    kind = member_kind(member)
+def _facts(reader: TarReader, entry: TarEntry) -> FileFacts:
     content = b""
-    if kind == "file":
-        content = _digest(archive, member)
-    elif kind == "symlink":
-        content = os.fsencode(member.linkname)
-    elif kind in ("character", "block"):
-        content = f"{member.devmajor}, {member.devminor}".encode()
+    if entry.kind == "file":
+        hasher = hashlib.sha256()
+        for chunk in reader.content(entry):
+            hasher.update(chunk)
+        content = hasher.digest()
+    elif entry.kind == "symlink":
+        content = entry.target
+    elif entry.kind in ("character", "block"):
+        content = f"{entry.device[0]}, {entry.device[1]}".encode()
     return FileFacts(
-        kind,
-        member.mode & 0o7777,
-        (member.uid, member.gid),
-        int(member.mtime // 1),
-        member.size if kind == "file" else 0,
+        entry.kind,
+        entry.mode,
+        (entry.uid, entry.gid),
+        entry.mtime // _NS,
+        entry.size,
         content,
-        tuple(sorted(member_xattrs(member).items())),
+        tuple(sorted(entry.xattrs.items())),
     )
-
-
-def _digest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if member.size > _LARGEST:
-        raise tarfile.ReadError(f"a file of {member.size:,} bytes")
-    hasher = hashlib.sha256()
-    file = archive.extractfile(member)
-    while file is not None and (piece := file.read(_PIECE)):
-        hasher.update(piece)
-    return hasher.digest()

@@ -5,42 +5,32 @@ A layer is read only when it is asked, and once.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import posixpath
-import tarfile
 import threading
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from contextlib import closing
+from typing import TYPE_CHECKING
 
-from fastoci.counted import CountedReader
-from fastoci.errors import FastociError, InvalidImageError
+from fastoci.errors import FastociError
 from fastoci.events import Sink, Warned
+from fastoci.layerstream import ImageLayer, LayerStream
+from fastoci.rootfs.limits import Limits, Usage
 from fastoci.spec import mediatypes
+from fastoci.tar.reader import TarReader
 from fastoci.tarstream import decompressor
 from fastoci.tree.ancestors import Found
-from fastoci.tree.policy import OWNER_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from fastoci.image import ImageSource
     from fastoci.spec.descriptor import Descriptor
+    from fastoci.tar.reader import TarEntry
 
-__all__ = ["BaseLayerFiles", "layer_members", "member_kind", "member_path", "member_xattrs"]
+__all__ = ["BaseLayerFiles", "entry_path", "layer_entries"]
 
-_HEADER_LIMIT = 1 << 20  # bytes of an extended header
-_PIECE = 1 << 20
-_ENTRIES = 5_000_000  # of one layer
-_TIME_LIMIT = 2**63
-_KINDS = {
-    tarfile.DIRTYPE: "directory",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.CHRTYPE: "character",
-    tarfile.BLKTYPE: "block",
-    tarfile.FIFOTYPE: "fifo",
-}
-_OTHERS = {kind: Found(kind, 0, 0, 0, 0) for kind in ("file", *_KINDS.values())}  # of these only that they are there
-_XATTR = "SCHILY.xattr."
+_VERDICT = "is not valid"
+_NS = 10**9
+_OTHERS = {kind: Found(kind, 0, 0, 0, 0) for kind in ("file", "character", "block", "fifo")}  # only that they are there
 
 
 class BaseLayerFiles:
@@ -73,8 +63,7 @@ class BaseLayerFiles:
 
     def _read(self) -> Iterator[tuple[bytes, Found]]:
         compression = mediatypes.compression_of(self._descriptor.media_type)
-        inflate = decompressor(compression)
-        if inflate is None:
+        if compression is None or decompressor(compression) is None:
             self._sink(
                 Warned(
                     f"cannot look into the layer {self._descriptor.digest} of {self._source.name}: nothing here "
@@ -83,127 +72,56 @@ class BaseLayerFiles:
                 )
             )
             return
-        with contextlib.closing(layer_members(self._source, self._descriptor)) as members:
-            try:
-                yield from _walk(members)
-            except tarfile.TarError as error:
-                what = f"the layer {self._descriptor.digest} of {self._source.name}"
-                raise InvalidImageError(f"{what} is not valid", cause=str(error)) from error
+        links: dict[bytes, Found] = {}
+        with closing(layer_entries(self._source, self._descriptor)) as entries:
+            for _, entry in entries:
+                path, found = entry_path(entry.path), _describe(entry)
+                if entry.kind == "hardlink":
+                    found = links.get(entry_path(entry.target), found)
+                if found.kind == "symlink":
+                    links[path] = found
+                yield path, found
 
 
-def layer_members(
-    source: ImageSource, descriptor: Descriptor, advance: Callable[[int], None] = lambda _: None
-) -> Generator[tuple[tarfile.TarFile, tarfile.TarInfo], None, None]:
-    """Yield the members of a layer, and the tar to read their data from before the next one is asked for.
+def layer_entries(
+    source: ImageSource,
+    descriptor: Descriptor,
+    usage: Usage | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Generator[tuple[TarReader, TarEntry], None, None]:
+    """Yield the entries of a layer, and the reader to take their data from before the next one is asked for.
 
     Args:
         source: Where the layer is.
         descriptor: The layer's.
+        usage: Holds it against limits, with other layers; None: alone against the defaults.
         advance: Told how many more bytes of its blob were read.
 
     Raises:
-        InvalidImageError: It is no valid layer, or has not its digest.
+        InvalidImageError: It is no valid layer, has not its digest, or goes beyond a limit.
         RegistryError: The registry does not give it.
         FastociError: Nothing here inflates it.
     """
     compression = mediatypes.compression_of(descriptor.media_type)
-    inflate = decompressor(compression)
     what = f"the layer {descriptor.digest} of {source.name}"
-    if inflate is None:
+    if compression is None or decompressor(compression) is None:
         raise FastociError(
             f"cannot read {what}", cause=f"nothing here inflates {compression or descriptor.media_type[:100]}"
         )
-    with source.open_verified(descriptor) as blob:
-        stream = cast("BinaryIO", CountedReader(blob, advance))
-        try:
-            yield from _members(inflate(stream))
-            while stream.read(_PIECE):  # its end is where its digest is compared
-                pass
-        except FastociError:
-            raise
-        except Exception as error:
-            # Each decompressor has its own classes, and tarfile many for headers that nobody means.
-            raise InvalidImageError(f"{what} is not valid", cause=str(error) or type(error).__name__) from error
+    usage = usage or Usage(Limits(), adjustable=False)
+    layer = ImageLayer(descriptor, None, compression, what, _VERDICT)
+    with closing(LayerStream(source, layer, usage)) as stream:
+        reader = TarReader(stream.pieces(advance), what, usage, _VERDICT)
+        for entry in reader.entries():
+            yield reader, entry
 
 
-def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    headers: Any = _Headers(file)
-    count = 0
-    with tarfile.open(fileobj=headers, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
-        for member in archive:
-            archive.members = []  # type: ignore[attr-defined]  # or it keeps every member it has seen
-            count += 1
-            if count > _ENTRIES:
-                raise tarfile.ReadError(f"over {_ENTRIES:,} entries")
-            yield archive, member
+def _describe(entry: TarEntry) -> Found:
+    if entry.kind not in ("directory", "symlink"):
+        return _OTHERS["file" if entry.kind == "hardlink" else entry.kind]
+    return Found(entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime // _NS, entry.xattrs, entry.target)
 
 
-def _walk(members: Iterable[tuple[tarfile.TarFile, tarfile.TarInfo]]) -> Iterator[tuple[bytes, Found]]:
-    links: dict[bytes, Found] = {}
-    for _, member in members:
-        path = member_path(member.name)
-        found = _describe(member)
-        if member.islnk():
-            found = links.get(member_path(member.linkname), found)
-        if found.kind == "symlink":
-            links[path] = found
-        yield path, found
-
-
-def _describe(member: tarfile.TarInfo) -> Found:
-    kind = member_kind(member)
-    if kind not in ("directory", "symlink"):
-        return _OTHERS[kind]
-    mtime = int(member.mtime // 1)
-    if not (0 <= member.uid < OWNER_LIMIT and 0 <= member.gid < OWNER_LIMIT and abs(mtime) < _TIME_LIMIT):
-        raise tarfile.ReadError(f"{member.name!r} has an owner or a time that no system has")
-    return Found(
-        kind, member.mode & 0o7777, member.uid, member.gid, mtime, member_xattrs(member), os.fsencode(member.linkname)
-    )
-
-
-class _Headers:
-    """A tar as tarfile reads it, for headers alone: an extended header is read into memory whole."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._at = 0
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, position: int) -> None:
-        """Go on to a later position; what lies between is read, since the stream may be a compressed one."""
-        if position < self._at:
-            raise tarfile.ReadError("it leads backwards")
-        while self._at < position:
-            data = self._file.read(min(1 << 20, position - self._at))
-            if not data:
-                break
-            self._at += len(data)
-
-    def read(self, size: int) -> bytes:
-        if size > _HEADER_LIMIT:
-            raise tarfile.ReadError(f"an extended header of {size:,} bytes")
-        data = self._file.read(size)
-        self._at += len(data)
-        return data
-
-
-def member_kind(member: tarfile.TarInfo) -> str:
-    """Return `file`, `directory`, `symlink`, `character`, `block` or `fifo`; a hard link is a file."""
-    return _KINDS.get(member.type, "file")
-
-
-def member_path(name: str) -> bytes:
-    """Return a member's path as the image has it: no slash at either end, nothing above the root."""
-    return os.fsencode(posixpath.normpath("/" + name).lstrip("/"))
-
-
-def member_xattrs(member: tarfile.TarInfo) -> dict[bytes, bytes]:
-    """Return a member's extended attributes."""
-    return {
-        os.fsencode(key.removeprefix(_XATTR)): value.encode("utf-8", "surrogateescape")
-        for key, value in member.pax_headers.items()
-        if key.startswith(_XATTR)
-    }
+def entry_path(path: bytes) -> bytes:
+    """Return a path of an archive as the image has it: no slash at either end, nothing above the root."""
+    return posixpath.normpath(b"/" + path).lstrip(b"/")

@@ -13,6 +13,7 @@ from fastoci.image import open_image
 from fastoci.imagefiles import FileFacts, FileTree, LayerEntry, read_layer
 from fastoci.inspect import Inspection, Layer, describe
 from fastoci.registry.options import RegistryOptions
+from fastoci.rootfs.limits import Limits, Usage
 from fastoci.spec import mediatypes
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ def make_report(
             if done == total or throttle.due():
                 sink(CheckProgress(source.name, done, total))
 
-        tree = FileTree()
+        tree, usage = FileTree(), Usage(Limits(), adjustable=False)
         contents = []
         for layer in layers:
-            entries = read_layer(source, layer.descriptor, advance)
+            entries = read_layer(source, layer.descriptor, advance, usage)
             tree.apply(entries)
             contents.append((layer, entries))
     shown = dict(tree.walk())

@@ -17,7 +17,7 @@ from fastoci.parallel import StoppedError
 from fastoci.spec.mediatypes import Compression
 from fastoci.threads import Crew, empty
 
-__all__ = ["PIECE", "Ahead", "BrokenStreamError", "decompressor", "inflate", "zstd_reader"]
+__all__ = ["PIECE", "Ahead", "BrokenStreamError", "decompressor", "inflate", "pieces_of", "zstd_reader"]
 
 PIECE = 1 << 20
 """The most bytes that are handed on at once."""
@@ -71,8 +71,7 @@ def inflate(blob: BinaryIO, compression: Compression) -> Iterator[bytes]:
         FastociError: Whatever the blob raises.
     """
     if compression == "none":
-        while piece := blob.read(PIECE):
-            yield piece
+        yield from pieces_of(blob)
         return
     make = decompressor(compression)
     if make is None:  # the caller asks first; a module does not vanish in between
@@ -88,6 +87,12 @@ def inflate(blob: BinaryIO, compression: Compression) -> Iterator[bytes]:
             raise BrokenStreamError((str(error) or type(error).__name__).rstrip(".")) from error
         if not piece:
             return
+        yield piece
+
+
+def pieces_of(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield a stream in pieces of at most PIECE bytes; only its `read` is asked for."""
+    while piece := stream.read(PIECE):
         yield piece
 
 

@@ -1,24 +1,23 @@
 """Unpack: the layers of an image applied in order beneath a directory.
 
-Three threads share the work on a layer: one reads, hashes and inflates the blob, the second hashes the tar stream, and
-the calling one makes the files. Digests and diff_ids are compared while the layers are read, so that no image of wrong
-bytes is ever unpacked to its end.
+Digests and diff_ids are compared while the layers are read, so that no image of wrong bytes is ever unpacked to its
+end.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
-from fastoci.counted import CountedReader
 from fastoci.documents import read_document, select_manifest
 from fastoci.errors import FastociError, ImageNotFoundError, InvalidImageError
 from fastoci.events import LayerUnpacked, LayerUnpacking, Sink, Throttle, Warned, discard
-from fastoci.image import open_image
+from fastoci.image import StoredImage, open_image
+from fastoci.layer.cpus import available_cpus
+from fastoci.layerstream import ImageLayer, LayerStream
 from fastoci.registry.options import RegistryOptions
 from fastoci.rootfs.changeset import Rootfs
 from fastoci.rootfs.limits import Limits, Usage
@@ -27,11 +26,10 @@ from fastoci.rootfs.target import Target
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
 from fastoci.spec.manifest import Manifest
-from fastoci.spec.mediatypes import Compression
-from fastoci.tarstream import Ahead, BrokenStreamError, inflate, zstd_reader
+from fastoci.tarstream import zstd_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator
 
     from fastoci.image import ImageSource
     from fastoci.spec.descriptor import Descriptor
@@ -39,9 +37,10 @@ if TYPE_CHECKING:
     from fastoci.spec.imagename import ImageName
     from fastoci.spec.platform import Platform
 
-__all__ = ["ImageLayer", "Limits", "Owners", "TarStream", "Unpacked", "layers_of", "unpack"]
+__all__ = ["Limits", "Owners", "Unpacked", "layers_of", "telling", "unpack"]
 
-_TITLE_DIGITS = 8
+_WRITERS = 8
+"""Threads that write files, at most: more of them wait for each other in the file system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,40 +117,24 @@ def unpack(
         return Unpacked(path, source.name, manifest, len(layers), entries, usage.size, left_out)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageLayer:
-    """A layer of an image.
-
-    Attributes:
-        descriptor: Of its blob.
-        diff_id: Of its tar stream, as the config says.
-        compression: How the blob is compressed.
-        what: What to call it in errors.
-    """
-
-    descriptor: Descriptor
-    diff_id: Digest
-    compression: Compression
-    what: str
-
-    @property
-    def title(self) -> str:
-        """What to call it on screen."""
-        return self.descriptor.digest.hex[:_TITLE_DIGITS]
-
-
 def _fill(
     source: ImageSource, target: Target, layers: list[ImageLayer], owners: Owners, usage: Usage, sink: Sink
 ) -> tuple[int, dict[str, int]]:
     total = 0
-    rootfs = Rootfs(target.fd, target.path, owners, usage, occupied=target.is_occupied, is_new=target.is_new)
-    with closing(rootfs):
-        for layer in layers:
+    rootfs = Rootfs(
+        target.fd,
+        target.path,
+        owners,
+        usage,
+        occupied=target.is_occupied,
+        is_new=target.is_new,
+        threads=min(available_cpus(), _WRITERS),
+    )
+    with closing(rootfs), closing(_streams(source, layers, usage)) as streams:
+        for layer, stream in streams:
             started = time.monotonic()
             before = usage.size
-            stream = TarStream(source, layer, usage, sink)
-            with closing(stream):
-                entries = rootfs.apply(iter(stream), layer.what)
+            entries = rootfs.apply(stream.pieces(telling(layer, sink)), layer.what)
             total += entries
             digest = str(layer.descriptor.digest)
             sink(LayerUnpacked(layer.title, digest, entries, usage.size - before, time.monotonic() - started))
@@ -159,72 +142,36 @@ def _fill(
     return total, rootfs.refused
 
 
-class TarStream:
-    """A layer's tar stream, compared with its digests and held against the limits as it passes.
+def _streams(
+    source: ImageSource, layers: list[ImageLayer], usage: Usage
+) -> Generator[tuple[ImageLayer, LayerStream], None, None]:
+    """Yield the layers with their streams; the next one's is inflated already, as far as it has room."""
+    following: LayerStream | None = None
+    try:
+        for number, layer in enumerate(layers, 1):
+            stream, following = following or LayerStream(source, layer, usage), None
+            with closing(stream):
+                # A registry's connection would lie idle until its server gives it up.
+                if number < len(layers) and isinstance(source, StoredImage):
+                    following = LayerStream(source, layers[number], usage)
+                yield layer, stream
+    finally:
+        if following is not None:
+            following.close()
 
-    Args:
-        source: Where the layer is.
-        layer: The layer.
-        usage: Counts its bytes.
-        sink: Told how it goes on.
-    """
 
-    def __init__(self, source: ImageSource, layer: ImageLayer, usage: Usage, sink: Sink) -> None:
-        self._layer = layer
-        self._usage = usage
-        self._sink = sink
-        self._diff = hashlib.new(layer.diff_id.algorithm)
-        self._stream = source.open_verified(layer.descriptor)
-        self._blob = CountedReader(self._stream)
-        self._inflated = Ahead(lambda: inflate(cast("BinaryIO", self._blob), layer.compression))
-        self._hashed = Ahead(self._hash, "fastoci-diff-id")
+def telling(layer: ImageLayer, sink: Sink) -> Callable[[int], None]:
+    """Return what tells a sink how far a layer is."""
+    throttle, done, total = Throttle(), 0, layer.descriptor.size
+    sink(LayerUnpacking(layer.title, done, total))
 
-    def close(self) -> None:
-        """Stop the threads, and close the blob."""
-        # The one that takes from the other goes first, or it would wait for what was taken away.
-        self._hashed.close()
-        self._inflated.close()
-        self._stream.close()
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
+        if throttle.due():
+            sink(LayerUnpacking(layer.title, done, total))
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the stream.
-
-        Raises:
-            InvalidImageError: It is not what its digests say, or grows beyond a limit.
-        """
-        layer, total = self._layer, self._layer.descriptor.size
-        throttle = Throttle()
-        done = 0
-        self._sink(LayerUnpacking(layer.title, 0, total))
-        try:
-            for piece in self._hashed:
-                done += len(piece)
-                self._usage.add_bytes(layer.what, len(piece))
-                self._usage.check_ratio(layer.what, done, self._blob.size)
-                if throttle.due():
-                    self._sink(LayerUnpacking(layer.title, self._blob.size, total))
-                yield piece
-            # A decompressor may stop before the blob's end, where its digest is compared.
-            while self._blob.read(1 << 20):
-                pass
-        except BrokenStreamError as error:
-            raise InvalidImageError(
-                f"{layer.what} cannot be unpacked",
-                cause=f"the {layer.compression} stream is broken: {error}",
-                digest=str(layer.descriptor.digest),
-            ) from error
-        if self._diff.hexdigest() != layer.diff_id.hex:
-            raise InvalidImageError(
-                f"{layer.what} is not what the config says",
-                cause=f"its tar has the diff_id {layer.diff_id.algorithm}:{self._diff.hexdigest()}, "
-                f"and the config says {layer.diff_id}",
-                digest=str(layer.descriptor.digest),
-            )
-
-    def _hash(self) -> Iterator[bytes]:
-        for piece in self._inflated:
-            self._diff.update(piece)
-            yield piece
+    return advance
 
 
 def layers_of(source: ImageSource, platform: Platform | None) -> tuple[Digest, list[ImageLayer]]:

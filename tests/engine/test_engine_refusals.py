@@ -7,30 +7,18 @@ hold of every refusal is asserted there (tests/oracles/nativefaults.py). The lon
 from __future__ import annotations
 
 import errno
-import json
 import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-import oracles
 from oracles.longform import times
 from oracles.nasty import BLOCK
-from oracles.unpackers import program
+from oracles.refusals import case, judge, names, results_of, within_reach
 
-ORACLES = Path(oracles.__file__).parent
-UNDER_A_SANITIZER = "libasan" in os.environ.get("LD_PRELOAD", "")
 UNCACHED = {"preadv2": errno.EOPNOTSUPP}  # as on a file system that cannot say what is in the page cache
 COLD = {"preadv2": errno.EAGAIN}  # as where nothing is in the page cache: the tree is read ahead
 NO_XATTRAT = {"listxattr": errno.ENOSYS, "getxattr": errno.ENOSYS}  # as before Linux 6.13
-
-
-def case(call, error, outcomes, words="", *, lasting=False, always=None):
-    """Return a case: what is refused, what may come of it, and what an error says."""
-    return {"call": call, "error": error, "lasting": lasting, "always": always or {}}, set(outcomes.split()), words
 
 
 MEMORY = [case(call, errno.ENOMEM, "MemoryError", lasting=lasting) for call in ("malloc", "calloc", "realloc")
@@ -80,12 +68,7 @@ CASES = [
     case("openat", errno.EMFILE, "TreeError", "too many open files", lasting=True, always=COLD),
     *MEMORY,
 ]
-if UNDER_A_SANITIZER:
-    # The sanitizer stands before the shim with an allocator of its own, and with its own of these two.
-    CASES = [one for one in CASES if one[0]["call"] not in ("malloc", "calloc", "realloc", "readlinkat", "pread")]
-NAMES = [
-    f"{what['call']}-{errno.errorcode.get(what['error'], 'EOF')}{'-lasting' * what['lasting']}" for what, _, _ in CASES
-]
+CASES = within_reach(CASES)
 
 
 @pytest.fixture(scope="module")
@@ -108,33 +91,10 @@ def results(tmp_path_factory):
     os.link(root / "sub" / "01", root / "sub" / "again")
     for name in ("sub/03", "sub"):
         os.setxattr(root / name, "user.a", b"v" * 300)
-    shim = top / "faultshim.so"
-    without = ["-DWITHOUT_MALLOC"] if UNDER_A_SANITIZER else []
-    compiler = program("gcc", "gcc")
-    command = [compiler, "-O1", "-fPIC", "-shared", *without, "-o", str(shim), str(ORACLES / "faultshim.c"), "-ldl"]
-    subprocess.run(command, check=True, env={**os.environ, "LD_PRELOAD": ""})
-    path = os.pathsep.join([str(ORACLES.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    preload = " ".join([*os.environ.get("LD_PRELOAD", "").split(), str(shim)])
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-m", "oracles.nativefaults", str(root), str(shim),
-         json.dumps([what for what, _, _ in CASES])],
-        env={**os.environ, "PYTHONPATH": path, "LD_PRELOAD": preload},
-        capture_output=True,
-        text=True,
-        timeout=times(240, 3600),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return results_of("nativefaults", root, top, CASES)
 
 
 @pytest.mark.timeout(times(300, 3600))
-@pytest.mark.parametrize("number", range(len(CASES)), ids=NAMES)
+@pytest.mark.parametrize("number", range(len(CASES)), ids=names(CASES))
 def test_a_refusal(results, number):
-    _, outcomes, words = CASES[number]
-    result = results[number]
-    assert result["calls"] > 0, "the engine does not call it: the case shows nothing"
-    assert sum(result["outcomes"].values()) > 0
-    assert set(result["outcomes"]) <= outcomes, result
-    if words:
-        assert any(words in said for said in result["words"])
-        assert all(words in said or said.startswith("sha256:") for said in result["words"]), result["words"]
+    judge(results[number], *CASES[number][1:])

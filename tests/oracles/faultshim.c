@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -15,13 +16,16 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 enum { MALLOC, CALLOC, REALLOC, OPENAT, FSTAT, FSTATAT, READLINKAT, PREAD, LSEEK, FCNTL, PREADV2, GETDENTS, LISTXATTR,
-       GETXATTR, FADVISE, UNSHARE, IO_SETUP, IO_SUBMIT, IO_GETEVENTS, KINDS };
+       GETXATTR, FADVISE, UNSHARE, IO_SETUP, IO_SUBMIT, IO_GETEVENTS, WRITE, FCHOWN, FCHMOD, FUTIMENS, UNLINKAT, CLOSE,
+       KINDS };
 
 static const char *const names[KINDS] = {
     "malloc", "calloc", "realloc", "openat", "fstat", "fstatat", "readlinkat", "pread", "lseek", "fcntl", "preadv2",
-    "getdents", "listxattr", "getxattr", "fadvise", "unshare", "io_setup", "io_submit", "io_getevents",
+    "getdents", "listxattr", "getxattr", "fadvise", "unshare", "io_setup", "io_submit", "io_getevents", "write",
+    "fchown", "fchmod", "futimens", "unlinkat", "close",
 };
 
 static atomic_int ready;
@@ -79,7 +83,11 @@ void *realloc(void *old, size_t size) { return REFUSED(REALLOC) ? NULL : __libc_
 #endif
 
 int openat64(int directory, const char *name, int flags, ...) {
-    return REFUSED(OPENAT) ? -1 : NEXT(openat64)(directory, name, flags);
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    return REFUSED(OPENAT) ? -1 : NEXT(openat64)(directory, name, flags, mode);
 }
 int fstat64(int fd, struct stat64 *status) { return REFUSED(FSTAT) ? -1 : NEXT(fstat64)(fd, status); }
 int fstatat64(int directory, const char *name, struct stat64 *status, int flags) {
@@ -96,6 +104,26 @@ off64_t lseek64(int fd, off64_t offset, int whence) {
 }
 int posix_fadvise64(int fd, off64_t offset, off64_t size, int advice) {
     return REFUSED(FADVISE) ? error[FADVISE] : NEXT(posix_fadvise64)(fd, offset, size, advice);
+}
+ssize_t write(int fd, const void *buffer, size_t size) {
+    int refuse = REFUSED(WRITE);
+    if (refuse && error[WRITE])
+        return -1;
+    /* Instead of the end of a file: less is taken than was given. */
+    return NEXT(write)(fd, buffer, refuse && size > 1 ? size / 2 : size);
+}
+int fchown(int fd, uid_t uid, gid_t gid) { return REFUSED(FCHOWN) ? -1 : NEXT(fchown)(fd, uid, gid); }
+int fchmod(int fd, mode_t mode) { return REFUSED(FCHMOD) ? -1 : NEXT(fchmod)(fd, mode); }
+int futimens(int fd, const struct timespec times[2]) { return REFUSED(FUTIMENS) ? -1 : NEXT(futimens)(fd, times); }
+int unlinkat(int directory, const char *name, int flags) {
+    return REFUSED(UNLINKAT) ? -1 : NEXT(unlinkat)(directory, name, flags);
+}
+int close(int fd) {
+    /* Closed it is in any case, as by the kernel. */
+    int refuse = REFUSED(CLOSE), number = errno, result = NEXT(close)(fd);
+    if (refuse)
+        errno = number;
+    return refuse ? -1 : result;
 }
 int unshare(int flags) { return REFUSED(UNSHARE) ? -1 : NEXT(unshare)(flags); }
 int fcntl64(int fd, int command, ...) {

@@ -12,7 +12,8 @@ import random
 import tarfile
 from collections.abc import Callable
 
-from oracles.tarwriting import BLOCK, END, entry, folder, hardlink, record, symlink, whiteout, with_checksum
+from oracles.tarforms import BLOCK, END, record
+from oracles.tarwriting import entry, folder, hardlink, symlink, whiteout, with_checksum
 
 LONGEST = 1 << 16  # of what is not long itself, bytes
 

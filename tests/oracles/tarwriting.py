@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tarfile
 
-BLOCK = 512
+from oracles.tarforms import BLOCK, record
+
 TIME = 1_600_000_000
-END = bytes(2 * BLOCK)
 
 
 def entry(
@@ -42,14 +42,6 @@ def entry(
         records = b"".join(record(key, value) for key, value in pax.items())
         before = entry("pax", b"x", records)
     return before + header + data + bytes(-len(data) % BLOCK)
-
-
-def record(key: bytes, value: bytes) -> bytes:
-    """Return a PAX record: its length counts itself."""
-    rest = len(key) + len(value) + 3
-    size = rest + len(str(rest))
-    size = rest + len(str(size))
-    return b"%d %s=%s\n" % (size, key, value)
 
 
 def folder(name: str | bytes, mode: int = 0o755, **options) -> bytes:

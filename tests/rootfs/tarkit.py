@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from fastoci.rootfs.changeset import Rootfs
 from fastoci.rootfs.limits import Limits, Usage
 from fastoci.rootfs.owners import Owners
+from oracles.tarforms import BLOCK, END, record
 from oracles.tarwriting import (
-    BLOCK,
-    END,
     TIME,
     entry,
     folder,
     hardlink,
     opaque,
-    record,
     symlink,
     whiteout,
     with_checksum,
@@ -42,14 +40,21 @@ __all__ = [
 LAYER = "the layer sha256:00 of TEST"
 
 
-def unpack(target: str | os.PathLike[str], *layers: bytes, limits: Limits | None = None, occupied=False, step=1 << 20):
+def unpack(
+    target: str | os.PathLike[str],
+    *layers: bytes,
+    limits: Limits | None = None,
+    occupied=False,
+    step=1 << 20,
+    threads=2,
+):
     """Apply layers, and return what was left out."""
     target = os.fspath(target)
     os.makedirs(target, exist_ok=True)
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
         keep = os.geteuid() == 0
-        rootfs = Rootfs(fd, target, Owners(keep), Usage(limits or Limits()), occupied=occupied)
+        rootfs = Rootfs(fd, target, Owners(keep), Usage(limits or Limits()), occupied=occupied, threads=threads)
         try:
             for layer in layers:
                 rootfs.apply(pieces(layer + END, step), LAYER)

@@ -21,7 +21,7 @@ from tarkit import END, entry, folder, hardlink, symlink, unpack
 
 from fastoci.errors import FastociError
 from fastoci.rootfs.limits import Limits
-from oracles.snapshot import snapshot
+from oracles.snapshot import inode_groups, snapshot
 
 NAMES = ["a", "b", "c"]
 # FASTOCI_TESTS=long looks at more of the same.
@@ -251,6 +251,52 @@ def test_it_is_what_a_chroot_would_make_of_it(archive, yard):
     assert found == expected
     assert sorted(os.listdir(yard)) == ["outside"]
     assert snapshot(yard / "outside") == outside
+
+
+inside = st.builds("/".join, st.tuples(st.sampled_from(["a", "b", "a/b"]), st.sampled_from([*"abcdefgh"])))
+# Mostly plain files, one after the other in a few directories, with what may meet them between.
+many = st.one_of(
+    st.builds(Step, st.just("file"), inside, st.sampled_from(["", "x", "yy"])),
+    st.builds(Step, st.just("file"), inside, st.sampled_from(["", "x", "yy"])),
+    st.builds(Step, st.just("file"), inside, st.sampled_from(["", "x", "yy"])),
+    st.builds(Step, st.just("hardlink"), inside, inside),
+    steps,
+)
+
+
+def made(yard, archive, threads):
+    """Return what becomes of an archive: the error, and the tree with its hard links."""
+    target = yard / "cell"
+    cause = None
+    try:
+        unpack(target, *map(tar_of, archive), threads=threads)
+    except FastociError as error:
+        cause = error.cause
+    try:
+        found = snapshot(target)
+        groups = inode_groups(found)
+        # Without an entry of its own a directory is as old as the run.
+        tree = {path: (one.kind, one.mode, one.content, groups.get(path)) for path, one in found.items()}
+    finally:
+        shutil.rmtree(target)
+    return cause, tree if cause is None else None
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@given(archive=st.lists(st.lists(many, max_size=24), min_size=1, max_size=3))
+@example(archive=[[Step("file", "a/x", "1"), Step("file", "a/y", "2"), Step("file", "a/y", "3")]])
+@example(archive=[[Step("file", "a/x"), Step("file", "a/y", "2"), Step("hardlink", "a/z", "a/y"), Step("file", "a/y")]])
+@example(archive=[[Step("file", "a/x"), Step("file", "a/y"), Step("file", "a/y/z")]])
+@example(archive=[[Step("file", "a/x"), Step("file", "a/y"), Step("directory", "a/y"), Step("file", "a/y/z")]])
+@example(archive=[[Step("file", "a/x"), Step("file", "a/y", "2"), Step("file", "a", "3")]])
+@example(archive=[[Step("file", "a/x"), Step("file", "a/y")], [Step("file", "a/z"), Step("file", "a/.wh.y")]])
+@example(archive=[[Step("file", "a/x")], [Step("file", "a/z"), Step("file", "a/y"), Step("file", "a/.wh..wh..opq")]])
+@example(archive=[[Step("symlink", "a/s", "."), Step("file", "a/s/x"), Step("file", "a/s/s"), Step("file", "a/s/y")]])
+@example(archive=[[Step("symlink", "b", "a"), Step("file", "b/x"), Step("file", "b/y", "2"), Step("file", "a/y", "3")]])
+def test_threads_that_write_change_nothing(archive, yard):
+    alone = made(yard, archive, 0)
+    assert made(yard, archive, 3) == alone
+    assert made(yard, archive, 1) == alone
 
 
 valid = tar_of(

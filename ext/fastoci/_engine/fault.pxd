@@ -21,13 +21,14 @@ cdef enum FaultKind:
     FAULT_READ = 10
     FAULT_CHANGED = 11
     FAULT_HEADERS = 12
+    FAULT_WRITE = 13
 
 cdef struct Fault:
     FaultKind kind
     int error               # errno, or 0
     int64_t expected        # FAULT_CHANGED: the size as scanned; FAULT_HEADERS: the bytes there is room for
     int64_t found           # FAULT_CHANGED: the size now, -1 where it is gone; FAULT_HEADERS: the bytes wanted
-    char *path              # relative to the source, NUL-terminated
+    char *path              # relative to the source; of FAULT_WRITE as the archive has it
     size_t path_size
 
 cdef inline void fault_clear(Fault *fault) noexcept nogil:

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """What the engine asks of the kernel, and Cython's own declarations do not have."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 from posix.stat cimport struct_stat
 
 cdef extern from *:
@@ -21,6 +21,15 @@ cdef extern from *:
     #define FASTOCI_OPEN_FILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
     #define FASTOCI_OPEN_DIRECTORY (FASTOCI_OPEN_FILE | O_DIRECTORY)
 
+    /* Nothing that stands there is opened, whatever it is. */
+    #define FASTOCI_NEW_FILE (O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC)
+
+    /* Both times of an open file; whole seconds. */
+    static inline int fastoci_set_mtime(int fd, long long seconds) {
+        struct timespec times[2] = { { .tv_sec = seconds }, { .tv_sec = seconds } };
+        return futimens(fd, times);
+    }
+
     #ifndef RWF_NOWAIT
     #define RWF_NOWAIT 8
     #endif
@@ -34,6 +43,7 @@ cdef extern from *:
     int OPEN_FILE "FASTOCI_OPEN_FILE"
     int OPEN_DIRECTORY "FASTOCI_OPEN_DIRECTORY"
     int AT_EMPTY_PATH
+    int NEW_FILE "FASTOCI_NEW_FILE"
     int AT_SYMLINK_NOFOLLOW
     int ENOTSUP
     int F_DUPFD_CLOEXEC
@@ -44,6 +54,11 @@ cdef extern from *:
     long mtime_ns "fastoci_mtime_ns"(const struct_stat *status) nogil
     void set_errno "fastoci_set_errno"(int value) nogil
     int openat(int directory, const char *name, int flags) nogil
+    int create "openat"(int directory, const char *name, int flags, uint32_t mode) nogil
+    int fchown(int fd, uint32_t uid, uint32_t gid) nogil
+    int fchmod(int fd, uint32_t mode) nogil
+    int unlinkat(int directory, const char *name, int flags) nogil
+    int set_mtime "fastoci_set_mtime"(int fd, int64_t seconds) nogil
     int fstat(int fd, struct_stat *status) nogil
     int fstatat(int directory, const char *name, struct_stat *status, int flags) nogil
     ssize_t readlinkat(int directory, const char *name, char *target, size_t size) nogil

@@ -18,6 +18,7 @@ _KINDS = (
     "read",
     "changed",
     "headers",
+    "write",
 )
 
 

@@ -1,8 +1,8 @@
-"""The native engine: scanning a tree, planning a layer's tar stream, and rendering any block of it.
+"""The native engine: scanning a tree, planning a layer's tar stream, rendering any block of it, and writing its files.
 
-What is in here knows no policy and does no input or output besides reading the tree; it is Cython, from `ext/`. The
-scanner and the table are for `fastoci.tree`, the planner and the renderer for `fastoci.layer`; nobody else imports
-them. Beside them stands `ending`, which is no part of the engine but must be native as well, for `fastoci.ending`.
+What is in here knows no policy; it is Cython, from `ext/`. The scanner and the table are for `fastoci.tree`, the
+planner and the renderer for `fastoci.layer`, the writer for `fastoci.rootfs`; nobody else imports them. Beside them
+stands `ending`, which is no part of the engine but must be native as well, for `fastoci.ending`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ FaultKind = Literal[
     "read",
     "changed",
     "headers",
+    "write",
 ]
 
 
 class EngineFault(Exception):  # noqa: N818 - the engine's word, not one for users: it becomes an error one floor up
-    """Something the engine could not do, as facts; `fastoci.tree.faults` says it in words.
+    """Something the engine could not do, as facts; whoever called it says it in words (`fastoci.tree.faults`).
 
     Args:
         kind: What was being done, or what was found.
-        path: The path concerned, relative to the source; empty for the source itself.
+        path: The path concerned, relative to the source, empty for the source itself; for "write" the archive's.
         error: The kernel's error number, 0 where it said nothing.
         expected: For "changed" the size as scanned; for "headers" the bytes there is room for.
         found: For "changed" the size now, -1 where it is gone; for "headers" the bytes wanted.

@@ -22,14 +22,15 @@ from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, PlannedLayer, plan_tree
 from fastoci.layer.tarball import plan_tar
 from fastoci.layerfiles import BaseLayerFiles
+from fastoci.layerstream import ImageLayer, LayerStream
 from fastoci.parallel import StoppedError
 from fastoci.registry.options import RegistryOptions
 from fastoci.rootfs.limits import Limits, Usage
-from fastoci.rootfs.tarreader import TarEntry, TarReader, shown
+from fastoci.tar.reader import TarEntry, TarReader, shown
 from fastoci.threads import Crew, empty
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import STDIN, TreeSource, is_tree
-from fastoci.unpack import ImageLayer, TarStream, layers_of
+from fastoci.unpack import layers_of, telling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,6 +123,8 @@ def _plan(
 
 def _known(source: ImageSource, layer: ImageLayer, sink: Sink) -> PackedLayer:
     """Return a layer that is not made again, for what those above it want to know of its directories."""
+    if layer.diff_id is None:  # layers_of gives each one its own
+        raise TypeError(layer)
     files = BaseLayerFiles(source, layer.descriptor, sink)
     return PackedLayer(layer.descriptor, layer.diff_id, 0, 0, None, None, files)
 
@@ -192,11 +195,11 @@ def _compare(
     sink: Sink,
 ) -> None:
     """Say which entries differ."""
-    usage = Usage(Limits())
-    with closing(TarStream(source, layer, usage, sink)) as stream:
-        there = _facts(TarReader(iter(stream), layer.what, usage))
+    usage = Usage(Limits(), adjustable=False)
+    with closing(LayerStream(source, layer, usage)) as stream:
+        there = _facts(TarReader(stream.pieces(telling(layer, sink)), layer.what, usage))
     with closing(_Made(planned)) as made:
-        here = _facts(TarReader(iter(made), f"the layer of {tree.path}", Usage(Limits())))
+        here = _facts(TarReader(iter(made), f"the layer of {tree.path}", Usage(Limits(), adjustable=False)))
     different = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
     for name in different[:_NAMED]:
         findings.add("error", path, f"{shown(name)}: {_difference(there.get(name), here.get(name))}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fastoci.rootfs.owners import Owners
 
 if TYPE_CHECKING:
-    from fastoci.rootfs.tarreader import TarEntry
+    from fastoci.tar.reader import TarEntry
 
 __all__ = ["Attributes"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from fastoci.rootfs.walker import Walker
 
@@ -68,10 +69,13 @@ class Beneath:
 
     Args:
         root: A descriptor of the directory; the caller's.
+        settle: Called before anything is said of a path that is no plain way down: the tree is then to be what the
+            entries so far have made of it.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, settle: Callable[[], None] = lambda: None) -> None:
         self.root = root
+        self._settle = settle
         self._walker = Walker(root)
         # Of hard links' targets: one walker for both would go up and down for each of them.
         self._targets = Walker(root)
@@ -117,11 +121,20 @@ class Beneath:
         self._last = names, found
         return found
 
+    def is_at(self, place: Place) -> bool:
+        """Return whether a place is the one resolved last, so that its descriptor is good."""
+        return self._last is not None and self._last[1] is place
+
     def forget(self, names: list[bytes]) -> None:
         """Take note that a name is about to be removed, from where it really is."""
         self._walker.forget(names)
         self._targets.forget(names)
         self._last = None
+
+    def forget_links(self) -> None:
+        """Take note that something was removed that is no directory, and may be a link on the way of the last path."""
+        if self._last is not None and self._last[0] != self._last[1].names:
+            self._last = None
 
     def _resolve(self, walker: Walker, names: list[bytes], made: list[Place] | None) -> Place:
         try:
@@ -131,6 +144,7 @@ class Beneath:
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
+        self._settle()
         return self._step_by_step(walker, names, made)
 
     def _step_by_step(self, walker: Walker, names: list[bytes], made: list[Place] | None) -> Place:

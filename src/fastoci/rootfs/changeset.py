@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastoci.errors import FastociError, StoreError
@@ -18,9 +19,10 @@ from fastoci.rootfs.beneath import Beneath, EntryError, Place, split
 from fastoci.rootfs.directories import Directories, implied
 from fastoci.rootfs.filedata import write_data
 from fastoci.rootfs.limits import Usage
-from fastoci.rootfs.tarreader import TarEntry, TarReader, shown
+from fastoci.rootfs.plainfiles import PlainFiles, WritingError
 from fastoci.rootfs.walker import DIRECTORY, remove
 from fastoci.spec import whiteouts
+from fastoci.tar.reader import TarEntry, TarReader, shown
 
 if TYPE_CHECKING:
     from fastoci.rootfs.owners import Owners
@@ -57,21 +59,33 @@ class Rootfs:
         usage: What was unpacked, held against the limits.
         occupied: Whether something may be in it already.
         is_new: Whether it was made for this, and becomes what a layer without an entry for it means.
+        threads: How many threads write small files; 0: none does, they are written by the calling one.
     """
 
     def __init__(
-        self, root: int, path: str, owners: Owners, usage: Usage, *, occupied: bool = False, is_new: bool = False
+        self,
+        root: int,
+        path: str,
+        owners: Owners,
+        usage: Usage,
+        *,
+        occupied: bool = False,
+        is_new: bool = False,
+        threads: int = 2,
     ) -> None:
         self._root = root
         self._path = path
         self._usage = usage
         self._attributes = Attributes(owners)
-        self._beneath = Beneath(root)
+        # An owner that is mapped may be in no mapping, which is the entry's error.
+        self._plain = PlainFiles(0 if owners.is_mapping else threads, keep=owners.keep)
+        self._beneath = Beneath(root, self._plain.settle)
         self._directories = Directories()
         # Where there is nothing lower, nothing can be hidden, and no note of what is this layer's own is needed.
         self._is_bare = not occupied
         self._own: set[bytes] = set()
         self._last: Place | None = None
+        self._count = 0
         if is_new:
             self._directories.made(root, b".", b"", implied(b""))
 
@@ -98,19 +112,24 @@ class Rootfs:
         self._attributes.layer = layer
         self._own.clear()
         self._last = None
-        count = 0
-        for entry in reader.entries():
-            count += 1
-            try:
-                self._apply(entry, reader)
-            except FastociError:
-                raise
-            except EntryError as error:
-                raise reader.fail(f"{shown(entry.path)}: {error}") from error
-            except OSError as error:
-                raise self._refusal(entry, error) from error
-        self._is_bare = self._is_bare and count == 0
-        return count
+        self._plain.leave()
+        self._count = 0
+        try:
+            for entry in reader.entries(self._take):
+                self._count += 1
+                try:
+                    self._apply(entry, reader)
+                except (FastociError, WritingError):
+                    raise
+                except EntryError as error:
+                    raise reader.fail(f"{shown(entry.path)}: {error}") from error
+                except OSError as error:
+                    raise self._refusal(entry.path, error) from error
+            self._plain.settle()
+        except WritingError as error:
+            raise self._refusal(error.path, error) from error
+        self._is_bare = self._is_bare and self._count == 0
+        return self._count
 
     def finish(self) -> None:
         """Give directories their modes and times; nothing may be applied after it.
@@ -129,8 +148,19 @@ class Rootfs:
             ) from error
 
     def close(self) -> None:
-        """Close all descriptors but the root's."""
+        """Stop the threads, and close all descriptors but the root's."""
+        self._plain.close()
         self._beneath.close()
+
+    def _take(self, piece: bytes, at: int) -> int:
+        """Take plain files of the directory at hand; see `TarReader.entries`."""
+        if self._plain.place is None or not self._beneath.is_at(self._plain.place):
+            return at
+        end, count, paths = self._plain.take(piece, at, self._usage.entries_left, named=not self._is_bare)
+        self._own.update(paths)
+        self._usage.add_entry(self._attributes.layer, count)
+        self._count += count
+        return end
 
     def _apply(self, entry: TarEntry, reader: TarReader) -> None:
         names = split(entry.path)
@@ -145,6 +175,7 @@ class Rootfs:
             return
         place = self._enter(names)
         path = place.child(name)
+        self._plain.settle_for(path)
         if not self._is_bare:
             self._own.add(path)
         match entry.kind:
@@ -152,6 +183,12 @@ class Rootfs:
                 self._make(place, name, lambda: self._write_file(place, name, entry, reader))
             case "directory":
                 self._make_directory(place, name, path, entry)
+                # What is in it comes next, as a rule.
+                with suppress(PermissionError):
+                    inside = [*names, name]
+                    prefix = entry.path if entry.path.endswith(b"/") else entry.path + b"/"
+                    self._follow(self._enter(inside), inside, prefix)
+                return
             case "symlink":
                 self._make(place, name, lambda: os.symlink(entry.target, name, dir_fd=place.fd))
                 self._attributes.give_name(place.fd, name, entry)
@@ -159,6 +196,14 @@ class Rootfs:
                 self._link(place, name, entry)
             case _:
                 self._make_node(place, name, entry)
+        prefix, slash, last = entry.path.rpartition(b"/")
+        if last == name:
+            self._follow(place, names, prefix + slash)
+
+    def _follow(self, place: Place, names: list[bytes], prefix: bytes) -> None:
+        """Have the plain files taken that come next, if they are in a directory, and no link is on the way to it."""
+        if place.names == names and self._beneath.is_at(place):
+            self._plain.follow(place, prefix)
 
     def _enter(self, names: list[bytes]) -> Place:
         """Return the directory of a path, with what was missing of it made."""
@@ -232,6 +277,7 @@ class Rootfs:
         if source is None:
             raise EntryError(f"a hard link to {shown(entry.target)}, which is not there")
         last = target[-1]
+        self._plain.settle_for(source.child(last))
         try:
             there = os.stat(last, dir_fd=source.fd, follow_symlinks=False)
         except FileNotFoundError as error:
@@ -253,9 +299,17 @@ class Rootfs:
 
     def _remove(self, place: Place, name: bytes) -> None:
         """Remove what stands at a name, and keep the descriptor of its directory good."""
-        names = [*place.names, name]
-        self._beneath.forget(names)
-        remove(place.fd, name)
+        try:
+            os.unlink(name, dir_fd=place.fd)
+        except FileNotFoundError:
+            return
+        except OSError:
+            # A directory, as a rule; what else it is, is found out once more.
+            self._plain.settle()
+            self._beneath.forget([*place.names, name])
+            remove(place.fd, name)
+        else:
+            self._beneath.forget_links()
 
     def _hide(self, names: list[bytes], name: bytes) -> None:
         """Obey a whiteout (layer.md, "Whiteouts")."""
@@ -266,6 +320,7 @@ class Rootfs:
             raise EntryError("a whiteout of no name")
         if self._is_bare:
             return
+        self._plain.settle()
         place = self._beneath.find(names)
         if place is None:
             return
@@ -307,8 +362,8 @@ class Rootfs:
             finally:
                 os.close(fd)
 
-    def _refusal(self, entry: TarEntry, error: OSError) -> StoreError:
-        path = f"{self._path}/{shown(entry.path).lstrip('/')}"
+    def _refusal(self, name: bytes, error: OSError) -> StoreError:
+        path = f"{self._path}/{shown(name).lstrip('/')}"
         return StoreError(
             f"cannot unpack {path}", path=path, cause=error.strerror or str(error), hint=_hint(error), errno=error.errno
         )

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastoci.rootfs.tarreader import TarEntry
 from fastoci.rootfs.walker import Walker
+from fastoci.tar.reader import TarEntry
 
 if TYPE_CHECKING:
     from fastoci.rootfs.attributes import Attributes

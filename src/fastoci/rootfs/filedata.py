@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastoci.rootfs.tarreader import TarEntry
+    from fastoci.tar.reader import TarEntry
 
 __all__ = ["write_data"]
 

@@ -35,26 +35,33 @@ class Usage:
 
     Args:
         limits: The most that may be.
+        adjustable: Whether whoever meets one can ask for more, by options of the command line.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, adjustable: bool = True) -> None:
         self._limits = limits
+        self._adjustable = adjustable
         self.entries = 0
         self.size = 0
         self._held = 0
 
-    def add_entry(self, layer: str) -> None:
-        """Count a tar header.
+    @property
+    def entries_left(self) -> int:
+        """How many more headers there may be."""
+        return max(0, self._limits.entries - self.entries)
+
+    def add_entry(self, layer: str, count: int = 1) -> None:
+        """Count a tar header, or some.
 
         Raises:
             InvalidImageError: There are too many.
         """
-        self.entries += 1
+        self.entries += count
         if self.entries > self._limits.entries:
             raise InvalidImageError(
                 f"{layer} holds too many entries",
                 cause=f"over {self._limits.entries:,} in the layers so far",
-                hint="--max-entries allows more, where the image is to be trusted",
+                hint=self._hint("--max-entries"),
             )
 
     def add_bytes(self, layer: str, size: int) -> None:
@@ -68,7 +75,7 @@ class Usage:
             raise InvalidImageError(
                 f"{layer} is too large",
                 cause=f"over {self._limits.size:,} bytes in the layers so far",
-                hint="--max-size allows more, where the image is to be trusted",
+                hint=self._hint("--max-size"),
             )
 
     def hold(self, layer: str, size: int) -> None:
@@ -93,5 +100,8 @@ class Usage:
             raise InvalidImageError(
                 f"{layer} grows too much",
                 cause=f"{blob_size:,} bytes of it became over {tar_size:,}, more than {self._limits.ratio} for one",
-                hint="--max-ratio allows more, where the image is to be trusted",
+                hint=self._hint("--max-ratio"),
             )
+
+    def _hint(self, option: str) -> str | None:
+        return f"{option} allows more, where the image is to be trusted" if self._adjustable else None

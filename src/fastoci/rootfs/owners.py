@@ -31,13 +31,18 @@ class Owners:
     uids: Sequence[Mapping] = ()
     gids: Sequence[Mapping] = ()
 
+    @property
+    def is_mapping(self) -> bool:
+        """Whether owners become others than the archive's."""
+        return bool(self.uids or self.gids)
+
     def of(self, uid: int, gid: int, layer: str) -> tuple[int, int]:
         """Return the owner and group on this host.
 
         Raises:
             InvalidImageError: The mapping has no number for it.
         """
-        if not self.uids and not self.gids:
+        if not self.is_mapping:
             return uid, gid
         return _mapped(uid, self.uids, "uid", layer), _mapped(gid, self.gids, "gid", layer)
 

@@ -10,10 +10,11 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.errors import InvalidImageError, StoreError
+from fastoci.spec.tarheader import BLOCK
 from fastoci.store.atomic import TempFile
 from fastoci.store.blobs import BlobWriter
 from fastoci.store.faults import explain, explained
-from fastoci.store.tarformat import BLOCK, directory_header, file_header, padding
+from fastoci.store.tarformat import directory_header, file_header, padding
 
 if TYPE_CHECKING:
     from fastoci.spec.digest import Digest

@@ -5,9 +5,10 @@ Everything in such an archive belongs to 0:0 and was modified at 0, so that the 
 
 from __future__ import annotations
 
-__all__ = ["BLOCK", "END", "NAME_LIMIT", "directory_header", "file_header", "padding"]
+from fastoci.spec.tarheader import BLOCK
 
-BLOCK = 512
+__all__ = ["END", "NAME_LIMIT", "directory_header", "file_header", "padding"]
+
 END = bytes(2 * BLOCK)
 NAME_LIMIT = 100
 

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from fastoci.errors import InvalidImageError, StoreError
-from fastoci.store.tarformat import BLOCK, padding
+from fastoci.spec.tarheader import (
+    BLOCK,
+    RECORD_LIMIT,
+    has_checksum,
+    name_in,
+    number_in,
+    pax_records,
+    text_in,
+)
+from fastoci.store.tarformat import padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Member", "read_members"]
 
 _MEMBER_LIMIT = 100_000
-_EXTENSION_LIMIT = 1 << 20
-"""Bytes of a PAX or GNU header: some hundred times what a path can need."""
-_RECORD_DIGITS = 8
 _SIZE_LIMIT = 1 << 62
 
 Kind = Literal["file", "symlink", "hardlink", "other"]
@@ -106,7 +112,8 @@ class _Reader:
             count += 1
             if count > _MEMBER_LIMIT:
                 self._fail(f"it has more than {_MEMBER_LIMIT:,} members")
-            self._check_sum(header)
+            if not has_checksum(header):
+                self._fail("a header's checksum is wrong")
             self._is_tar = True
             size = self._number(header[124:136])
             data = self._position + BLOCK
@@ -127,31 +134,20 @@ class _Reader:
         if not count:
             self._fail("it is empty")
 
-    def _check_sum(self, header: bytes) -> None:
-        without = header[:148] + b" " * 8 + header[156:]
-        said, unsigned = self._number(header[148:156]), sum(without)
-        # Old writers summed signed bytes.
-        if said != unsigned and said != unsigned - 256 * sum(byte > 127 for byte in without):
-            self._fail("a header's checksum is wrong")
-
     def _check_end(self, offset: int, size: int) -> None:
         if offset + size > self._end:
             self._fail("it is truncated")
 
     def _number(self, field: bytes) -> int:
-        if field[0] in (0x80, 0xFF):
-            number = int.from_bytes(field[1:], "big") if field[0] == 0x80 else -1
-        else:
-            text = field.replace(b"\0", b" ").strip() or b"0"
-            number = int(text, 8) if not text.strip(b"01234567") else -1
-        if not 0 <= number < _SIZE_LIMIT:
+        number = number_in(field)
+        if number is None or number >= _SIZE_LIMIT:
             self._fail("a header holds a number that is none")
         return number
 
     def _member(
         self, header: bytes, kind: bytes, extensions: dict[str, str], data: int, size: int
     ) -> tuple[Member | None, int]:
-        name = extensions.get("path") or self._name(header)
+        name = extensions.get("path") or os.fsdecode(name_in(header))
         if "size" in extensions:
             text = extensions["size"]
             if not (text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) < _SIZE_LIMIT):
@@ -162,14 +158,8 @@ class _Reader:
         clean = self._clean(name)
         if kind == _DIRECTORY or name.endswith("/") or not clean:
             return None, size
-        target = extensions.get("linkpath") or _text(header[157:257])
+        target = extensions.get("linkpath") or os.fsdecode(text_in(header[157:257]))
         return Member(clean, _KINDS.get(kind, "other"), data, size, target if kind in b"12" else ""), size
-
-    def _name(self, header: bytes) -> str:
-        name = _text(header[:100])
-        # GNU's own format has other things where ustar has the prefix.
-        prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
-        return f"{prefix}/{name}" if prefix else name
 
     def _clean(self, name: str) -> str:
         if name.startswith("/"):
@@ -181,34 +171,20 @@ class _Reader:
 
     def _extension(self, kind: bytes, offset: int, size: int) -> dict[str, str]:
         """Return what a header before a header says of the next member; what a global one says is of no use here."""
-        if size > _EXTENSION_LIMIT:
+        if size > RECORD_LIMIT:
             self._fail(f"a header has {size:,} bytes")
         if kind == b"g":
             return {}
         data = self._read(offset, size)
         if kind in b"LK":
-            return {"path" if kind == b"L" else "linkpath": _text(data)}
+            return {"path" if kind == b"L" else "linkpath": os.fsdecode(text_in(data))}
         return self._records(data)
 
     def _records(self, data: bytes) -> dict[str, str]:
-        """Return the records of a PAX header: `LENGTH KEY=VALUE` and a newline, LENGTH counting all of it."""
-        records: dict[str, str] = {}
-        position = 0
-        while position < len(data):
-            digits, space, _ = data[position : position + _RECORD_DIGITS + 1].partition(b" ")
-            if not space or not digits.isdigit():
-                self._fail("a PAX header is not valid")
-            end = position + int(digits)
-            record = data[position + len(digits) + 1 : end]
-            key, equals, value = record.partition(b"=")
-            if end > len(data) or not equals or not record.endswith(b"\n"):
-                self._fail("a PAX header is not valid")
-            records[os.fsdecode(key)] = os.fsdecode(value[:-1])
-            position = end
+        try:
+            records = {os.fsdecode(key): os.fsdecode(value) for key, value in pax_records(data)}
+        except ValueError:
+            self._fail("a PAX header is not valid")
         if any("\0" in records.get(key, "") for key in ("path", "linkpath")):
             self._fail("a PAX header is not valid")
         return records
-
-
-def _text(field: bytes) -> str:
-    return os.fsdecode(field.partition(b"\0")[0])

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from fastoci.spec.tarheader import BLOCK, RECORD_LIMIT, number_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from fastoci.rootfs.pieces import Pieces
+    from fastoci.tar.pieces import Pieces
 
-__all__ = ["Region", "SparseError", "checked", "gnu_map", "pax_map"]
+__all__ = ["Region", "SparseError", "checked", "dense", "gnu_map", "pax_map"]
 
 Region = tuple[int, int]
 """Offset in the file and length, in bytes."""
@@ -25,6 +25,7 @@ _IN_HEADER = 4  # entries of a map in a header of type `S`, at byte 386
 _IN_EXTENSION = 21  # in each block that follows it
 _DIGITS = 20
 _MOST = RECORD_LIMIT // _ENTRY
+_ZEROS = bytes(1 << 16)
 
 
 class SparseError(ValueError):
@@ -124,6 +125,36 @@ def checked(regions: list[Region], size: int, data: int) -> list[Region]:
     if total != data:
         raise SparseError(f"its map is for {total:,} bytes, and the archive has {data:,}")
     return [region for region in regions if region[1]]
+
+
+def dense(regions: Sequence[Region], size: int, data: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Yield a sparse file as whoever reads it has it: zeros where nothing is.
+
+    Args:
+        regions: The map, as `checked` gives it.
+        size: Of the file, in bytes.
+        data: What the archive has for it, in chunks of any size; all of it is taken.
+    """
+    position = 0
+    chunk = memoryview(b"")
+    for offset, length in regions:
+        yield from _zeros(offset - position)
+        position = offset
+        while position < offset + length:
+            if not chunk:
+                chunk = memoryview(next(data))
+            part = chunk[: offset + length - position]
+            chunk = chunk[len(part) :]
+            position += len(part)
+            yield part
+    yield from _zeros(size - position)
+
+
+def _zeros(size: int) -> Iterator[bytes]:
+    while size:
+        piece = _ZEROS[:size]
+        size -= len(piece)
+        yield piece
 
 
 def _decimal(text: bytes) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 __all__ = ["Pieces"]
 
@@ -23,6 +23,17 @@ class Pieces:
         self._view = memoryview(b"")
         self._at = 0
         self.position = 0
+
+    def offer(self, take: Callable[[bytes, int], int]) -> None:
+        """Let somebody take bytes as they stand.
+
+        Args:
+            take: Given a piece and where in it the next byte is; returns where the first one is that it did not take.
+        """
+        if self._at < len(self._piece) or self._advance():
+            at = take(self._piece, self._at)
+            self.position += at - self._at
+            self._at = at
 
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes; fewer at the end of the stream."""

@@ -1,4 +1,4 @@
-"""A layer's tar stream as entries: headers, extended headers and data, with nothing believed that is not checked.
+"""A tar stream as entries: headers, extended headers and data, with nothing believed that is not checked.
 
 Sources: POSIX.1-2017 `pax`; the GNU tar manual; image-spec layer.md. Where these leave a choice, that of Go's
 archive/tar is taken, with which docker, containerd and podman unpack: a global PAX header says nothing of an entry,
@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from fastoci.errors import InvalidImageError
-from fastoci.rootfs.limits import Usage
-from fastoci.rootfs.pieces import Pieces
-from fastoci.rootfs.sparse import Region, SparseError, checked, gnu_map, pax_map
 from fastoci.spec.tarheader import (
     BLOCK,
     RECORD_LIMIT,
@@ -27,8 +24,10 @@ from fastoci.spec.tarheader import (
     signed_in,
     text_in,
 )
+from fastoci.tar.pieces import Pieces
+from fastoci.tar.sparse import Region, SparseError, checked, dense, gnu_map, pax_map
 
-__all__ = ["Kind", "TarEntry", "TarReader", "shown"]
+__all__ = ["Kind", "Meter", "TarEntry", "TarReader", "shown"]
 
 Kind = Literal["file", "hardlink", "symlink", "character", "block", "directory", "fifo"]
 
@@ -86,6 +85,16 @@ class TarEntry:
     regions: list[Region] | None = None
 
 
+class Meter(Protocol):
+    """Counts what a layer holds, and raises where that is too much; `rootfs.limits.Usage` is one."""
+
+    def add_entry(self, layer: str, /) -> None:
+        """Count a header."""
+
+    def add_bytes(self, layer: str, size: int, /) -> None:
+        """Count bytes that a sparse entry has beyond those in the stream."""
+
+
 class TarReader:
     """The entries of one layer, in order; the data of each is to be taken before the next one is asked for.
 
@@ -93,30 +102,38 @@ class TarReader:
         pieces: The tar stream.
         layer: What to call it in errors, as `the layer sha256:… of NAME`.
         usage: Counts its entries.
+        verdict: What is said of it there.
     """
 
-    def __init__(self, pieces: Iterator[bytes], layer: str, usage: Usage) -> None:
+    def __init__(self, pieces: Iterator[bytes], layer: str, usage: Meter, verdict: str = "cannot be unpacked") -> None:
         self._pieces = Pieces(pieces)
         self._layer = layer
         self._usage = usage
+        self._verdict = verdict
         self._data = 0  # bytes of the entry's data that were not taken yet
         self._padding = 0
 
     def fail(self, cause: str) -> InvalidImageError:
         """Return the error that says what is wrong with the layer."""
         return InvalidImageError(
-            f"{self._layer} cannot be unpacked", cause=cause, hint="fastoci validate says what else is wrong with it"
+            f"{self._layer} {self._verdict}",
+            cause=cause,
+            hint="fastoci validate says what else is wrong with it",
         )
 
-    def entries(self) -> Iterator[TarEntry]:
+    def entries(self, take: Callable[[bytes, int], int] | None = None) -> Iterator[TarEntry]:
         """Yield the entries.
+
+        Args:
+            take: May take whole entries that nothing extends, where it wants to see to them itself: given a piece of
+                the stream and where in it a header begins, it returns where the first one begins that it left.
 
         Raises:
             InvalidImageError: The stream is no valid tar, or goes beyond a limit.
         """
         pax: dict[bytes, bytes] = {}
         collected = 0
-        while (block := self._next_header()) is not None:
+        while (block := self._next_header(None if pax else take)) is not None:
             self._usage.add_entry(self._layer)
             size = number_in(block[124:136])
             if size is None or size >= _SIZE_LIMIT:
@@ -136,7 +153,7 @@ class TarReader:
             raise self.fail("it ends after an extended header that belongs to no entry")
 
     def data(self) -> Iterator[bytes | memoryview]:
-        """Yield the data of the entry that was given last, in chunks of any size.
+        """Yield the data of the entry that was given last, in chunks of any size; of a sparse one its regions' alone.
 
         Raises:
             InvalidImageError: The stream ends within it.
@@ -147,11 +164,21 @@ class TarReader:
         if self._data:
             raise self._truncated()
 
-    def _next_header(self) -> bytes | None:
+    def content(self, entry: TarEntry) -> Iterator[bytes | memoryview]:
+        """Yield the bytes of the entry that was given last, those of its holes included.
+
+        Raises:
+            InvalidImageError: The stream ends within it.
+        """
+        return self.data() if entry.regions is None else dense(entry.regions, entry.size, self.data())
+
+    def _next_header(self, take: Callable[[bytes, int], int] | None) -> bytes | None:
         """Return the next header, None at the end: two blocks of zeros, or one, or none, as some writers have it."""
         self._skip(self._data)
         padded = self._pieces.skip(self._padding) == self._padding
         self._data = self._padding = 0
+        if padded and take is not None:
+            self._pieces.offer(take)
         block = self._pieces.take(BLOCK)
         if not padded or not block:
             # umoci's layers of whiteouts have no blocks of zeros, and the last file of others no padding. That the
