@@ -12,9 +12,9 @@ fault stops the work, or when `stop` was called.
 """
 
 from libc.errno cimport EINTR, EINVAL, ENOENT, ESTALE, errno
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
-from libc.string cimport memcmp, memcpy, memset, strcmp, strlen, strncmp
+from libc.string cimport memcpy, memset, strcmp, strlen, strncmp
 from posix.stat cimport (
     S_ISBLK,
     S_ISCHR,
@@ -39,6 +39,7 @@ from fastoci._engine.entry cimport (
     KIND_FIFO,
     KIND_FILE,
     KIND_SYMLINK,
+    sibling_order,
 )
 from fastoci._engine.fault cimport (
     FAULT_CHANGED,
@@ -67,7 +68,7 @@ from fastoci._engine.path cimport path_free, path_of, path_size, path_write
 from fastoci._engine.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from fastoci._engine.queue cimport Job, queue_free, queue_give, queue_init, queue_release, queue_stop, queue_take
 from fastoci._engine.raising cimport raise_fault
-from fastoci._engine.xattrs cimport XATTRS_CHDIR, XATTRS_MAX, fchdir, xattrs_read, xattrs_way
+from fastoci._engine.xattrs cimport XATTRS_CHDIR, XATTRS_MAX, fchdir, xattrs_keeps, xattrs_read, xattrs_way
 
 cdef extern from *:
     """
@@ -94,17 +95,12 @@ cdef enum:
 
 
 cdef int _order(const void *left, const void *right) noexcept nogil:
-    """Compare two names of one directory as the layer orders them: directories as if they ended in a slash."""
-    cdef const Entry *a = <const Entry *>left
-    cdef const Entry *b = <const Entry *>right
-    cdef uint16_t common = min(a.name_size, b.name_size)
-    cdef int difference = memcmp(a.name, b.name, common)
-    cdef int after_a, after_b
-    if difference:
-        return difference
-    after_a = <uint8_t>a.name[common] if a.name_size > common else (c'/' if a.kind == KIND_DIRECTORY else 0)
-    after_b = <uint8_t>b.name[common] if b.name_size > common else (c'/' if b.kind == KIND_DIRECTORY else 0)
-    return after_a - after_b
+    return sibling_order(<const Entry *>left, <const Entry *>right)
+
+
+def keeps_xattr(bytes name not None):
+    """Return whether an extended attribute of this name belongs to a file, and not to the host."""
+    return xattrs_keeps(name)
 
 
 cdef class Scanner:
@@ -193,6 +189,7 @@ cdef class Scanner:
             MemoryError: Memory was short.
         """
         raise_fault(&self.fault)
+        self.table.complete = not self.queue.stopped
         self.table.scanned = self.entries
         self.table.sockets = self.sockets
         self.table.first_socket = None if self.first_socket == NULL else self.first_socket[:strlen(self.first_socket)]

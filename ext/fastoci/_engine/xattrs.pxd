@@ -98,7 +98,7 @@ cdef inline long xattrs_get(XattrWay way, int directory, const char *name, const
         size = _ask(way, directory, name, key, out, XATTRS_MAX)
     return size
 
-cdef inline bint _keeps_xattr(const char *name) noexcept nogil:
+cdef inline bint xattrs_keeps(const char *name) noexcept nogil:
     """Return whether an attribute belongs to the file; the others are the host's (docs/layer-format.md)."""
     if strncmp(name, b"user.", 5) == 0:
         return strncmp(name, b"user.overlay.", 13) != 0 and strncmp(name, b"user.containers.", 16) != 0
@@ -124,7 +124,7 @@ cdef inline FaultKind xattrs_read(XattrWay way, int directory, const char *name,
     if listed < 0:
         return FAULT_NONE if errno == ENOTSUP else FAULT_XATTR
     while key < buffer + listed:
-        if _keeps_xattr(key):
+        if xattrs_keeps(key):
             size = 0
             while key[size] != 0 and key[size] != c'=':
                 size += 1
