@@ -19,7 +19,7 @@ from posix.unistd cimport close
 
 from fastoci._engine.aio cimport BATCH_READ, BATCH_SIZE, Batch, batch_add, batch_free, batch_init, batch_read
 from fastoci._engine.dirs cimport DirCache, dirs_close, dirs_init, dirs_open
-from fastoci._engine.entry cimport Entry, data_size, next_entry
+from fastoci._engine.entry cimport Entry, data_size
 from fastoci._engine.header cimport padded
 from fastoci._engine.kernel cimport OPEN_FILE, POSIX_FADV_WILLNEED, openat, posix_fadvise, pread_cached
 from fastoci._engine.plan cimport Block, Plan
@@ -130,6 +130,7 @@ cdef class ReadAhead:
     cdef bint _gather(self, const Block *block) noexcept nogil:
         """Add the pieces of files that a block holds; False where memory is short, and what was gathered must do."""
         cdef const Entry *entry = block.entry
+        cdef uint64_t number = block.first
         cdef int64_t offset = block.data_offset, left = block.size, size
         while entry != NULL and left > 0:
             if offset < 0:
@@ -141,7 +142,7 @@ cdef class ReadAhead:
                     return False
                 left -= padded(size)
             if left > 0:
-                entry = next_entry(entry)
+                entry = self.plan.following(entry, &number)
                 offset = -1
         return True
 

@@ -7,6 +7,7 @@ been made; from then on any number of threads reads them without a lock.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 cdef enum Kind:
     KIND_FILE = 0
@@ -26,6 +27,12 @@ cdef enum Flag:
     FLAG_SYNTHETIC = 4
     # A directory whose children are known; set under the lock of the scan's queue.
     FLAG_SCANNED = 8
+    # Anything but a directory that a plan over a selection has taken: it is in no other one.
+    FLAG_TAKEN = 16
+    # In the layer that makes this tree of another one (comparison.pyx).
+    FLAG_DIFFERS = 32
+    # A directory of an image for which no layer has an entry: nothing is known of its metadata.
+    FLAG_IMPLIED = 64
 
 cdef struct Xattr:
     Xattr *next
@@ -36,6 +43,7 @@ cdef struct Xattr:
 
 cdef union Link:
     const char *target      # KIND_SYMLINK: `size` bytes
+    const char *digest      # KIND_FILE in a table made by a Filler: the SHA-256 of its bytes; else NULL
     Entry *origin           # KIND_HARDLINK: the entry that holds the data
     Entry *children         # KIND_DIRECTORY: `size` of them, contiguous and in the layer's order
     uint64_t device         # KIND_CHARACTER, KIND_BLOCK: st_rdev
@@ -85,6 +93,62 @@ cdef inline const Entry *next_entry(const Entry *entry) noexcept nogil:
             entry = parent
         elif not entry.flags & FLAG_EXCLUDED:
             return entry
+
+cdef inline int sibling_order(const Entry *a, const Entry *b) noexcept nogil:
+    """Compare two names of one directory as the layer orders them: directories as if they ended in a slash."""
+    cdef uint16_t common = min(a.name_size, b.name_size)
+    cdef int difference = memcmp(a.name, b.name, common)
+    cdef int after_a, after_b
+    if difference:
+        return difference
+    after_a = <uint8_t>a.name[common] if a.name_size > common else (c'/' if a.kind == KIND_DIRECTORY else 0)
+    after_b = <uint8_t>b.name[common] if b.name_size > common else (c'/' if b.kind == KIND_DIRECTORY else 0)
+    return after_a - after_b
+
+cdef inline int entry_order(const Entry *a, const Entry *b) noexcept nogil:
+    """Compare two entries of one table as the layer orders them; 0: they have the same path."""
+    cdef const Entry *above_a = a
+    cdef const Entry *above_b = b
+    cdef int64_t deeper = 0
+    while above_a != NULL:
+        deeper += 1
+        above_a = above_a.parent
+    while above_b != NULL:
+        deeper -= 1
+        above_b = above_b.parent
+    above_a, above_b = a, b
+    while deeper > 0:
+        above_a = above_a.parent
+        deeper -= 1
+        if above_a == b:
+            return 1
+    while deeper < 0:
+        above_b = above_b.parent
+        deeper += 1
+        if above_b == a:
+            return -1
+    while above_a.parent != above_b.parent:
+        above_a, above_b = above_a.parent, above_b.parent
+    return sibling_order(above_a, above_b)
+
+cdef inline void readmit(const Entry *directory) noexcept nogil:
+    """Let in again every excluded directory that holds something kept, at any depth beneath `directory`."""
+    cdef Entry *above
+    cdef const Entry *entry = directory
+    while True:
+        if not entry.flags & FLAG_EXCLUDED:
+            above = entry.parent
+            while above != NULL and above.flags & FLAG_EXCLUDED:
+                above.flags &= ~FLAG_EXCLUDED
+                above = above.parent
+        if entry.kind == KIND_DIRECTORY and entry.size:
+            entry = entry.link.children
+            continue
+        while entry != directory and entry + 1 == entry.parent.link.children + entry.parent.size:
+            entry = entry.parent
+        if entry == directory:
+            return
+        entry = entry + 1
 
 cdef inline const Entry *first_entry(const Entry *root) noexcept nogil:
     """Return the first entry of the layer that a tree's root is in; NULL where it has none.

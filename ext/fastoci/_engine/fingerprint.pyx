@@ -1,11 +1,11 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=True
-"""The facts of a planned table as bytes, to be hashed: the same bytes mean the same scan, and so the same layer.
+"""The facts of a plan's entries as bytes, to be hashed: the same bytes mean the same scan, and so the same layer.
 
 Everything that the layer's bytes depend on is in them, and everything by which a change of a file's content is noticed
 (device, inode, both times in nanoseconds). They are written for one machine: numbers as memory has them. The records
-come in the layer's order and end where the next begins, so that no two tables have the same bytes.
+come in the layer's order and end where the next begins, so that no two layers have the same bytes.
 
-One thread walks the table, without the GIL, into a buffer that is its own; Python takes it a piece at a time.
+One thread walks the plan, without the GIL, into a buffer that is its own; Python takes it a piece at a time.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -24,7 +24,7 @@ from fastoci._engine.entry cimport (
     Xattr,
 )
 from fastoci._engine.path cimport PathBuffer, path_free, path_init, path_of
-from fastoci._engine.table cimport EntryTable
+from fastoci._engine.plan cimport Plan
 
 cdef enum:
     PIECE = 1 << 20     # bytes after which a piece is handed out; one record more at most
@@ -114,11 +114,11 @@ cdef bint _add(Buffer *buffer, const Entry *entry, PathBuffer *paths, PathBuffer
     return True
 
 
-def facts(EntryTable table not None, uint64_t start):
+def facts(Plan plan not None, uint64_t start):
     """Return the facts of the entries from `start` on in pieces: (bytes, the next start, the newest change).
 
     Args:
-        table: A table whose plan is complete.
+        plan: A complete one.
         start: The number of an entry in the layer's order; the count of them gives no bytes.
 
     Returns:
@@ -133,16 +133,18 @@ def facts(EntryTable table not None, uint64_t start):
     cdef uint64_t number = start
     cdef int64_t newest = INT64_MIN
     cdef const Entry *entry
+    cdef const Entry **order
     cdef bint done = True
-    if number < table.count:
-        table._entry(number)    # which puts them in order, if nobody has asked before
+    if number < plan.count:
+        plan._entry(number)     # which puts them in order, if nobody has asked before
+    order = <const Entry **>plan.selection.entries if plan.selection.entries != NULL else plan.table.order
     memset(&buffer, 0, sizeof(buffer))
     path_init(&paths)
     path_init(&links)
     try:
         with nogil:
-            while number < table.count and buffer.size < PIECE:
-                entry = table.order[number]
+            while number < plan.count and buffer.size < PIECE:
+                entry = order[number]
                 done = _add(&buffer, entry, &paths, &links)
                 if not done:
                     break

@@ -30,6 +30,8 @@ cdef struct Header:
     uint32_t uid
     uint32_t gid
 
+cdef int policy_fill(Policy *policy, int64_t uid, int64_t gid, object mtime_limit, object mtime,
+                     bytes modes) except -1
 cdef void header_fill(Header *header, const Entry *entry, const Policy *policy) noexcept nogil
 cdef bint header_names(Header *header, PathBuffer *path, PathBuffer *link) noexcept nogil
 cdef int64_t header_size(const Header *header) noexcept nogil

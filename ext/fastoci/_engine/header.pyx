@@ -7,7 +7,7 @@ fit: a path over 100 bytes that does not split at its last possible slash, a lin
 number that overflows is 0. Records are sorted by key. Owners have no names, and the time is in whole seconds.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
 from fastoci._engine.entry cimport (
@@ -36,6 +36,24 @@ cdef enum:
 
 cdef const char *XATTR_KEY = b"SCHILY.xattr."
 cdef const char *PAX_NAME = b"././@PaxHeader"
+
+
+cdef int policy_fill(Policy *policy, int64_t uid, int64_t gid, object mtime_limit, object mtime,
+                     bytes modes) except -1:
+    """Set a policy to what Python says of it; see `Plan`. It points into `modes`, which the caller keeps.
+
+    Raises:
+        ValueError: The modes are none.
+    """
+    if modes is not None and len(modes) != 2 * MODES * sizeof(uint16_t):
+        raise ValueError("modes are 2 x 4096 numbers of 16 bits")
+    policy.uid = uid
+    policy.gid = gid
+    policy.mtime_limit = INT64_MAX if mtime_limit is None else mtime_limit
+    policy.has_mtime = mtime is not None
+    policy.mtime = 0 if mtime is None else mtime
+    policy.modes = NULL if modes is None else <const uint16_t *><const char *>modes
+    return 0
 
 
 cdef bint _is_symlink(const Entry *entry) noexcept nogil:

@@ -1,7 +1,8 @@
 # cython: language_level=3
 """Hard links: which names of a tree are one file. The first one that is asked about is the file.
 
-A set of entries by what makes them one file, open addressing, at most half full. One thread owns it.
+A set of entries by what makes them one file, open addressing, at most half full. The files are numbered from 0 on, in
+the order in which they were first asked about. One thread owns it.
 """
 
 from libc.stdint cimport uint64_t
@@ -13,8 +14,12 @@ from fastoci._engine.entry cimport Entry, KIND_BLOCK, KIND_CHARACTER, KIND_SYMLI
 cdef enum:
     LINKS_FIRST = 64
 
+cdef struct LinkedFile:
+    Entry *first                # NULL: nothing stands here
+    uint64_t number
+
 cdef struct LinkSet:
-    Entry **slots
+    LinkedFile *slots
     uint64_t capacity           # a power of two, or 0
     uint64_t count
 
@@ -36,10 +41,10 @@ cdef inline bint is_same_file(const Entry *a, const Entry *b) noexcept nogil:
         return a.link.device == b.link.device
     return True
 
-cdef inline Entry **_slot(const LinkSet *links, const Entry *entry) noexcept nogil:
+cdef inline LinkedFile *_slot(const LinkSet *links, const Entry *entry) noexcept nogil:
     """Return where the entry's file stands, or where it is to stand."""
     cdef uint64_t slot = _hash(entry) & (links.capacity - 1)
-    while links.slots[slot] != NULL and not is_same_file(links.slots[slot], entry):
+    while links.slots[slot].first != NULL and not is_same_file(links.slots[slot].first, entry):
         slot = (slot + 1) & (links.capacity - 1)
     return &links.slots[slot]
 
@@ -48,30 +53,30 @@ cdef inline bint _grow(LinkSet *links) noexcept nogil:
     cdef uint64_t slot
     larger.capacity = 2 * links.capacity if links.capacity else LINKS_FIRST
     larger.count = links.count
-    larger.slots = <Entry **>calloc(larger.capacity, sizeof(Entry *))
+    larger.slots = <LinkedFile *>calloc(larger.capacity, sizeof(LinkedFile))
     if larger.slots == NULL:
         return False
     for slot in range(links.capacity):
-        if links.slots[slot] != NULL:
-            _slot(&larger, links.slots[slot])[0] = links.slots[slot]
+        if links.slots[slot].first != NULL:
+            _slot(&larger, links.slots[slot].first)[0] = links.slots[slot]
     free(links.slots)
     links[0] = larger
     return True
 
-cdef inline bint links_find(LinkSet *links, Entry *entry, Entry **origin) noexcept nogil:
-    """Set `origin` to the first entry of the same file; to `entry` itself where there was none, which then is it.
+cdef inline const LinkedFile *links_find(LinkSet *links, Entry *entry) noexcept nogil:
+    """Return the file that an entry is, until the next call; a new one where no entry of it was asked about before.
 
-    Returns False when memory is short.
+    NULL when memory is short.
     """
-    cdef Entry **slot
+    cdef LinkedFile *slot
     if 2 * links.count >= links.capacity and not _grow(links):
-        return False
+        return NULL
     slot = _slot(links, entry)
-    if slot[0] == NULL:
-        slot[0] = entry
+    if slot.first == NULL:
+        slot.first = entry
+        slot.number = links.count
         links.count += 1
-    origin[0] = slot[0]
-    return True
+    return slot
 
 cdef inline void links_free(LinkSet *links) noexcept nogil:
     """Give back the set; it is empty again."""

@@ -8,6 +8,7 @@ from fastoci._engine.links cimport LinkSet
 from fastoci._engine.path cimport PathBuffer
 from fastoci._engine.pthread cimport pthread_cond_t, pthread_mutex_t
 from fastoci._engine.scanner cimport Scanner
+from fastoci._engine.selection cimport Selection
 from fastoci._engine.table cimport EntryTable
 
 cdef struct Block:
@@ -24,6 +25,8 @@ cdef class Plan:
     cdef bytes modes            # what policy.modes points into
     cdef readonly uint32_t block_size
     cdef readonly int64_t tar_size
+    cdef Selection selection    # of the table's entries; with none it is of all of them
+    cdef readonly uint64_t count    # entries that are planned
     cdef LinkSet links
     cdef bint found             # something in the tree itself, not only directories above it
     cdef int64_t newest
@@ -48,10 +51,13 @@ cdef class Plan:
     cdef bint ended                 # complete, or given up
     cdef bint stopped
 
+    cdef const Entry *_entry(self, uint64_t number) except NULL
+    cdef const Entry *following(self, const Entry *entry, uint64_t *number) noexcept nogil
     cdef bint fail(self, FaultKind kind, const Entry *entry, int64_t expected, int64_t found) noexcept nogil
     cdef bint plan_all(self) noexcept nogil
+    cdef bint plan_tree(self, PathBuffer *path_buffer, PathBuffer *link_buffer) noexcept nogil
     cdef bint await_scan(self, const Entry *directory) noexcept nogil
-    cdef bint readmit(self) noexcept nogil
+    cdef bint await_all(self) noexcept nogil
     cdef bint add(self, Entry *entry, PathBuffer *path_buffer, PathBuffer *link_buffer) noexcept nogil
     cdef void note(self, const Header *header) noexcept nogil
     cdef bint place(self, const Header *header) noexcept nogil

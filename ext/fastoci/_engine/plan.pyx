@@ -8,27 +8,30 @@ CRC-32 of the entry's path is 0 modulo 256. The data of an entry that is larger 
 own. So the same data gives the same blocks in any tree, and a change in one place leaves the blocks elsewhere as they
 were.
 
+A plan is of all of a table, behind the scan; or of a selection of its entries (selection.pyx), complete at once. A hard
+link's origin is the first one in the layer.
+
 One thread plans, without the GIL. Blocks that are planned can be rendered by others at once: their entries and all
 that stands above these do not change any more. The lock guards the blocks and who waits for them.
 """
 
-from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from fastoci._engine.crc32 cimport crc32
 from fastoci._engine.entry cimport (
     Entry,
-    FLAG_EXCLUDED,
     FLAG_SYNTHETIC,
     KIND_DIRECTORY,
     KIND_HARDLINK,
     data_size,
     first_entry,
     next_entry,
+    readmit,
 )
 from fastoci._engine.fault cimport FAULT_HEADERS, FAULT_MEMORY, FaultKind, fault_clear
-from fastoci._engine.header cimport MODES, Header, RECORD, header_fill, header_names, header_size, padded
-from fastoci._engine.links cimport links_find, links_free
+from fastoci._engine.header cimport Header, RECORD, header_fill, header_names, header_size, padded, policy_fill
+from fastoci._engine.links cimport LinkedFile, links_find, links_free
 from fastoci._engine.path cimport PathBuffer, path_copy, path_free, path_init
 from fastoci._engine.pthread cimport (
     pthread_cond_broadcast,
@@ -43,34 +46,16 @@ from fastoci._engine.pthread cimport (
 )
 from fastoci._engine.queue cimport queue_await
 from fastoci._engine.raising cimport raise_fault
+from fastoci._engine.selection cimport selection_free, selection_take
+from fastoci._engine.table cimport describe_entry, find_entry
 
 cdef enum:
     TRAILER_SIZE = 1024         # two records of zeros end an archive (POSIX.1, ustar interchange format)
     CUT_MODULUS = 256
 
 
-cdef void _readmit(const Entry *directory) noexcept nogil:
-    """Let in again every excluded directory that holds something kept, at any depth beneath `directory`."""
-    cdef Entry *above
-    cdef const Entry *entry = directory
-    while True:
-        if not entry.flags & FLAG_EXCLUDED:
-            above = entry.parent
-            while above != NULL and above.flags & FLAG_EXCLUDED:
-                above.flags &= ~FLAG_EXCLUDED
-                above = above.parent
-        if entry.kind == KIND_DIRECTORY and entry.size:
-            entry = entry.link.children
-            continue
-        while entry != directory and entry + 1 == entry.parent.link.children + entry.parent.size:
-            entry = entry.parent
-        if entry == directory:
-            return
-        entry = entry + 1
-
-
 cdef class Plan:
-    """The plan of one layer. The table is its own from now on: entries are made hard links.
+    """The plan of one layer. What it takes of the table is its own from now on: entries are made hard links.
 
     Args:
         table: The table of the entries.
@@ -82,37 +67,37 @@ cdef class Plan:
             order of bytes, and as many for all others but symbolic links. None keeps them.
         scanner: What fills the table meanwhile; the plan is then made by `run`. None: a scan has filled the table,
             and the plan is made at once.
+        selection: The numbers of entries of a table in order (`EntryTable.arrange`), 32 bits each in the machine's
+            order of bytes, as they come; no two plans may have the same, but for directories. The plan is made at
+            once. None: all entries.
 
     Attributes:
+        count: How many entries are planned so far.
         block_count: How many blocks are planned so far.
         tar_size: The bytes of tar that are planned so far.
 
     Raises:
         EngineFault: An entry's headers alone are larger than a block.
         MemoryError: Memory was short.
+        IndexError: The table has no entry of such a number.
+        ValueError: The table has a plan already, or another selection has the entry.
     """
 
     def __cinit__(self, EntryTable table not None, *, uint32_t block_size, int64_t uid=-1, int64_t gid=-1,
-                  mtime_limit=None, mtime=None, bytes modes=None, Scanner scanner=None):
+                  mtime_limit=None, mtime=None, bytes modes=None, Scanner scanner=None, selection=None):
         if block_size < TRAILER_SIZE or block_size % RECORD:
             raise ValueError("a block is a whole number of tar records, two of them at least")
-        if table.planned:
-            raise ValueError("the table has a plan already")
+        if table.planned or table.arranged and selection is None:
+            raise ValueError("the table has a plan already, or is for selections")
         if scanner is not None and scanner.table is not table:
             raise ValueError("the scanner fills another table")
-        if modes is not None and len(modes) != 2 * MODES * sizeof(uint16_t):
-            raise ValueError("modes are 2 x 4096 numbers of 16 bits")
+        if scanner is not None and selection is not None:
+            raise ValueError("a selection is of a table that is full")
         self.table = table
         self.scanner = scanner
         self.block_size = block_size
-        self.policy.uid = uid
-        self.policy.gid = gid
-        self.policy.mtime_limit = INT64_MAX if mtime_limit is None else mtime_limit
-        self.policy.has_mtime = mtime is not None
-        self.policy.mtime = 0 if mtime is None else mtime
         self.modes = modes
-        if modes is not None:
-            self.policy.modes = <const uint16_t *><const char *>modes
+        policy_fill(&self.policy, uid, gid, mtime_limit, mtime, modes)
         self.newest = -INT64_MAX
         self.one_owner = True
         if pthread_mutex_init(&self.lock, NULL) != 0:
@@ -125,7 +110,10 @@ cdef class Plan:
             pthread_mutex_destroy(&self.lock)
             raise MemoryError
         self.ready = True
-        table.planned = True
+        if selection is None:
+            table.planned = True
+        else:
+            selection_take(&self.selection, table, selection)
         if scanner is None:
             self.run()
 
@@ -135,6 +123,7 @@ cdef class Plan:
             pthread_cond_destroy(&self.grown)
             pthread_mutex_destroy(&self.lock)
         links_free(&self.links)
+        selection_free(&self.selection)
         free(self.blocks)
         fault_clear(&self.fault)
 
@@ -176,6 +165,17 @@ cdef class Plan:
             pthread_cond_broadcast(&self.wanted)
             pthread_mutex_unlock(&self.lock)
 
+    def __len__(self):
+        return self.count
+
+    def describe(self, uint64_t number):
+        """Return entry `number` of this layer as (path, kind, facts); see `EntryTable.describe`."""
+        return describe_entry(self._entry(number))
+
+    def find(self, bytes path not None):
+        """Return (kind, facts) of the entry at `path` in this layer, or None. Facts are those of `describe`."""
+        return find_entry(self.describe, self.count, path)
+
     @property
     def owner(self):
         """The one (uid, gid) that every entry found in the tree has; None where they differ or there are none."""
@@ -193,7 +193,24 @@ cdef class Plan:
             raise IndexError(number)
         return block.first, block.data_offset, block.tar_offset, block.size
 
-    # What follows holds no GIL. The planning thread's part:
+    cdef const Entry *_entry(self, uint64_t number) except NULL:
+        """Return an entry by its place in this layer's order. The plan must be complete."""
+        if self.selection.entries == NULL:
+            return self.table._entry(number)
+        if number >= self.count:
+            raise IndexError(number)
+        return self.selection.entries[number]
+
+    # What follows holds no GIL. Everybody's part:
+
+    cdef const Entry *following(self, const Entry *entry, uint64_t *number) noexcept nogil:
+        """Return the entry of this layer after one of a number, which is made the next; NULL after the last one."""
+        number[0] += 1
+        if self.selection.entries == NULL:
+            return next_entry(entry)
+        return self.selection.entries[number[0]] if number[0] < self.selection.count else NULL
+
+    # The planning thread's part:
 
     cdef bint fail(self, FaultKind kind, const Entry *entry, int64_t expected, int64_t found) noexcept nogil:
         self.fault.kind = kind
@@ -204,31 +221,44 @@ cdef class Plan:
         return False
 
     cdef bint plan_all(self) noexcept nogil:
-        """Go through the entries in order, waiting where the scan is not so far yet, and end the archive."""
+        """Go through the entries in order, and end the archive."""
         cdef PathBuffer path_buffer, link_buffer
-        cdef const Entry *root = self.table.root
-        cdef const Entry *entry
-        cdef bint going = self.readmit() and (root.name_size != 0 or self.await_scan(root))
+        cdef uint64_t number
+        cdef bint going = True
         path_init(&path_buffer)
         path_init(&link_buffer)
+        if self.selection.entries == NULL:
+            going = self.plan_tree(&path_buffer, &link_buffer)
+        else:
+            for number in range(self.selection.count):
+                going = self.add(self.selection.entries[number], &path_buffer, &link_buffer)
+                if not going:
+                    break
+        path_free(&path_buffer)
+        path_free(&link_buffer)
+        return going and self.finish()
+
+    cdef bint plan_tree(self, PathBuffer *path_buffer, PathBuffer *link_buffer) noexcept nogil:
+        """Go through all entries of the table, waiting where the scan is not so far yet."""
+        cdef const Entry *root = self.table.root
+        cdef const Entry *entry
+        cdef bint going = self.await_all() and (root.name_size != 0 or self.await_scan(root))
         entry = first_entry(root) if going else NULL
         while entry != NULL and going:
             going = (
                 not self.stopped
                 and (entry.kind != KIND_DIRECTORY or self.await_scan(entry))
-                and self.add(<Entry *>entry, &path_buffer, &link_buffer)
+                and self.add(<Entry *>entry, path_buffer, link_buffer)
             )
             if going:
                 entry = next_entry(entry)
-        path_free(&path_buffer)
-        path_free(&link_buffer)
-        return going and self.finish()
+        return going
 
     cdef bint await_scan(self, const Entry *directory) noexcept nogil:
         """Wait until what a directory holds is known; NULL: until all is. False where it never will be."""
         return self.scanner is None or queue_await(&self.scanner.queue, directory)
 
-    cdef bint readmit(self) noexcept nogil:
+    cdef bint await_all(self) noexcept nogil:
         """Let excluded directories in again that hold something kept, which is known only when the scan has ended."""
         cdef const Entry *top = self.table.root
         if self.scanner is not None and not self.scanner.patterns.has_negations:
@@ -237,20 +267,21 @@ cdef class Plan:
             return False
         while top.parent != NULL:
             top = top.parent
-        _readmit(top)
+        readmit(top)
         return True
 
     cdef bint add(self, Entry *entry, PathBuffer *path_buffer, PathBuffer *link_buffer) noexcept nogil:
         """Take the next entry in order: what it is, what its headers take, and where it comes to stand."""
         cdef Header header
-        cdef Entry *origin
+        cdef const LinkedFile *file
         cdef int64_t size
         if entry.links > 1 and entry.kind != KIND_DIRECTORY:
-            if not links_find(&self.links, entry, &origin):
+            file = links_find(&self.links, entry)
+            if file == NULL:
                 return self.fail(FAULT_MEMORY, NULL, 0, 0)
-            if origin != entry:
+            if file.first != entry:
                 entry.kind = KIND_HARDLINK
-                entry.link.origin = origin
+                entry.link.origin = file.first
                 entry.size = 0
                 entry.xattrs = NULL
         header_fill(&header, entry, &self.policy)
@@ -289,15 +320,17 @@ cdef class Plan:
                 return False
         if self.open_size == 0:
             self.open_entry = entry
-            self.open_first = self.table.count
+            self.open_first = self.count
         self.open_size += weight
-        self.table.count += 1
+        self.count += 1
+        if self.selection.entries == NULL:
+            self.table.count = self.count
         if not apart:
             return True
         if not self.close_block():
             return False
         while offset < data:
-            if not self.add_block(entry, self.table.count - 1, offset, min(limit, data - offset)):
+            if not self.add_block(entry, self.count - 1, offset, min(limit, data - offset)):
                 return False
             offset += limit
         return True
@@ -308,7 +341,7 @@ cdef class Plan:
             return False
         if self.open_size == 0:
             self.open_entry = NULL
-            self.open_first = self.table.count
+            self.open_first = self.count
         self.open_size += TRAILER_SIZE
         return self.close_block()
 

@@ -12,9 +12,9 @@ fault stops the work, or when `stop` was called.
 """
 
 from libc.errno cimport EINTR, ENODATA, ENOENT, ESTALE, errno
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
-from libc.string cimport memcmp, memcpy, memset, strcmp, strlen, strncmp
+from libc.string cimport memcpy, memset, strcmp, strlen, strncmp
 from posix.stat cimport (
     S_ISBLK,
     S_ISCHR,
@@ -39,6 +39,7 @@ from fastoci._engine.entry cimport (
     KIND_FILE,
     KIND_SYMLINK,
     Xattr,
+    sibling_order,
 )
 from fastoci._engine.fault cimport (
     FAULT_CHANGED,
@@ -95,17 +96,7 @@ cdef enum:
 
 
 cdef int _order(const void *left, const void *right) noexcept nogil:
-    """Compare two names of one directory as the layer orders them: directories as if they ended in a slash."""
-    cdef const Entry *a = <const Entry *>left
-    cdef const Entry *b = <const Entry *>right
-    cdef uint16_t common = min(a.name_size, b.name_size)
-    cdef int difference = memcmp(a.name, b.name, common)
-    cdef int after_a, after_b
-    if difference:
-        return difference
-    after_a = <uint8_t>a.name[common] if a.name_size > common else (c'/' if a.kind == KIND_DIRECTORY else 0)
-    after_b = <uint8_t>b.name[common] if b.name_size > common else (c'/' if b.kind == KIND_DIRECTORY else 0)
-    return after_a - after_b
+    return sibling_order(<const Entry *>left, <const Entry *>right)
 
 
 cdef bint _keeps_xattr(const char *name) noexcept nogil:
@@ -117,6 +108,11 @@ cdef bint _keeps_xattr(const char *name) noexcept nogil:
         or strcmp(name, b"system.posix_acl_access") == 0
         or strcmp(name, b"system.posix_acl_default") == 0
     )
+
+
+def keeps_xattr(bytes name not None):
+    """Return whether an extended attribute of this name belongs to a file, and not to the host."""
+    return _keeps_xattr(name)
 
 
 cdef class Scanner:
@@ -203,6 +199,7 @@ cdef class Scanner:
             MemoryError: Memory was short.
         """
         raise_fault(&self.fault)
+        self.table.complete = not self.queue.stopped
         self.table.scanned = self.entries
         self.table.sockets = self.sockets
         self.table.first_socket = None if self.first_socket == NULL else self.first_socket[:strlen(self.first_socket)]

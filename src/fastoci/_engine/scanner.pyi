@@ -3,6 +3,8 @@ from typing import Self, final
 from fastoci._engine.pattern import PatternSet
 from fastoci._engine.table import EntryTable
 
+def keeps_xattr(name: bytes) -> bool: ...
+
 @final
 class Scanner:
     @property

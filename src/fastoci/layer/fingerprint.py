@@ -15,7 +15,7 @@ import platform
 from dataclasses import dataclass
 
 from fastoci._engine.fingerprint import facts
-from fastoci._engine.table import EntryTable
+from fastoci._engine.plan import Plan
 from fastoci.layer.options import BLOCK_SIZE, FORMAT_VERSION, LayerOptions
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
@@ -42,20 +42,20 @@ class Fingerprint:
     settled: bool
 
 
-def fingerprint_of_tree(table: EntryTable, policy: TreePolicy, options: LayerOptions, scanned: int) -> Fingerprint:
-    """Return the fingerprint of a planned tree.
+def fingerprint_of_tree(plan: Plan, policy: TreePolicy, options: LayerOptions, scanned: int) -> Fingerprint:
+    """Return the fingerprint of a planned tree, or of a selection of one.
 
     Args:
-        table: Scanned and planned.
+        plan: A complete one.
         policy: What becomes of its entries.
         options: How the layer is made.
         scanned: When the scan began, nanoseconds since the epoch.
     """
     hasher = _begun("tree", options, (policy.uid, policy.gid, policy.mtime_limit, policy.mtime, policy.chmod))
     newest = None
-    number, count = 0, len(table)
+    number, count = 0, len(plan)
     while number < count:
-        data, number, changed = facts(table, number)
+        data, number, changed = facts(plan, number)
         hasher.update(data)
         newest = changed if newest is None else max(newest, changed or newest)
     return Fingerprint(hasher.hexdigest(), newest is not None and newest < scanned - _SETTLED)
@@ -74,15 +74,16 @@ def fingerprint_of_file(fd: int, options: LayerOptions, opened: int) -> Fingerpr
     return Fingerprint(_begun("tar", options, identity).hexdigest(), found.st_ctime_ns < opened - _SETTLED)
 
 
-def place_of(source: TreeSource, policy: TreePolicy | None, options: LayerOptions) -> str:
+def place_of(source: TreeSource, policy: TreePolicy | None, options: LayerOptions, base: tuple[str, ...] = ()) -> str:
     """Return where a layer comes from and how it is made, as one word; no path can be read out of it.
 
     Args:
         source: The directory or the archive.
         policy: What becomes of its entries; None where they are kept as they are.
         options: How the layer is made.
+        base: What it is compared with, where it is what differs from that.
     """
-    return _begun("place", options, (os.path.realpath(source.path), source.dest, policy)).hexdigest()
+    return _begun("place", options, (os.path.realpath(source.path), source.dest, policy, *base)).hexdigest()
 
 
 def _begun(kind: str, options: LayerOptions, details: tuple[object, ...]) -> hashlib._Hash:

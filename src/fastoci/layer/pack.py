@@ -109,7 +109,7 @@ def plan_tree(
             sink,
             started,
             locate=lambda: place_of(source, policy, options),
-            identify=lambda: fingerprint_of_tree(scan.table, policy, options, wall),
+            identify=lambda: fingerprint_of_tree(blocks.plan, policy, options, wall),
         )
 
 

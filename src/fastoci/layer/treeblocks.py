@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 
 from fastoci._engine import EngineFault
 from fastoci._engine.ahead import ReadAhead
-from fastoci._engine.plan import Plan
-from fastoci._engine.renderer import Renderer
 from fastoci.ending import Ending
 from fastoci.layer.blocks import BlockReader, SourceFacts
-from fastoci.layer.options import BLOCK_SIZE
+from fastoci.layer.plans import PlanReader, make_plan, warnings_of
 from fastoci.threads import Crew
 from fastoci.tree.faults import explain
-from fastoci.tree.lookup import TableLookup
+from fastoci.tree.lookup import PlanLookup
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.scan import Scan
 from fastoci.tree.source import TreeSource
@@ -42,16 +39,7 @@ class TreeBlocks(Ending):
         self._facts: SourceFacts | None = None
         self._planner: threading.Thread | None = None
         self._crew = Crew(self.stop)
-        self.plan = Plan(
-            scan.table,
-            block_size=BLOCK_SIZE,
-            uid=-1 if policy.uid is None else policy.uid,
-            gid=-1 if policy.gid is None else policy.gid,
-            mtime_limit=policy.mtime_limit,
-            mtime=policy.mtime,
-            modes=_modes(policy),
-            scanner=scan.scanner,
-        )
+        self.plan = make_plan(scan.table, policy, scanner=scan.scanner)
         self._ahead = ReadAhead(self.plan)
 
     def begin(self) -> None:
@@ -70,12 +58,12 @@ class TreeBlocks(Ending):
             self._scan.finish()
             if complete:
                 self._facts = SourceFacts(
-                    len(self._scan.table),
+                    len(self.plan),
                     self.plan.newest_mtime,
                     self.plan.owner,
-                    TableLookup(self._scan.table, self._policy),
+                    PlanLookup(self.plan, self._policy),
                     time.perf_counter(),
-                    _warnings(self._scan),
+                    warnings_of(self._scan.table),
                     {"scan": self._scan.seconds, "plan": planning},
                 )
         except EngineFault as fault:
@@ -120,7 +108,7 @@ class TreeBlocks(Ending):
 
     def reader(self) -> BlockReader:
         """Return a renderer."""
-        return _PlanReader(Renderer(self.plan), self._path)
+        return PlanReader(self.plan, self._path)
 
     def facts(self) -> SourceFacts | None:
         """See BlockSource."""
@@ -130,35 +118,3 @@ class TreeBlocks(Ending):
         """See BlockSource. What is planned can still be read."""
         self.plan.stop()
         self._scan.scanner.stop()
-
-
-def _warnings(scan: Scan) -> tuple[str, ...]:
-    sockets = scan.table.sockets
-    if not sockets:
-        return ()
-    first = os.fsdecode(scan.table.first_socket or b"")
-    others = f" and {sockets - 1:,} more" if sockets > 1 else ""
-    return (f"skipped the socket {first}{others}: a layer cannot hold sockets",)
-
-
-class _PlanReader:
-    def __init__(self, renderer: Renderer, source: str) -> None:
-        self._renderer = renderer
-        self._source = source
-
-    def read(self, number: int, buffer: memoryview) -> int:
-        try:
-            return self._renderer.render(number, buffer)
-        except EngineFault as fault:
-            raise explain(fault, self._source) from fault
-
-    def close(self) -> None:
-        self._renderer.close()
-
-
-def _modes(policy: TreePolicy) -> bytes | None:
-    if policy.chmod is None:
-        return None
-    from fastoci.tree.chmod import mode_table  # not at the top: few builds change modes
-
-    return mode_table(policy.chmod)

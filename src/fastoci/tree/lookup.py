@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from fastoci._engine.table import EntryTable
 from fastoci.tree.ancestors import Found
 from fastoci.tree.policy import TreePolicy
 
-__all__ = ["TableLookup"]
+__all__ = ["PlanLookup"]
 
 
-class TableLookup:
-    """A planned tree, asked for one path: a `DirectoryLookup`.
+class _Entries(Protocol):
+    def find(self, path: bytes) -> tuple[str, dict[str, Any]] | None:
+        """Return the kind and the facts of the entry at a path, or None."""
+
+
+class PlanLookup:
+    """A planned tree, or a selection of one, asked for one path: a `DirectoryLookup`.
 
     Args:
-        table: What was found.
+        plan: What was found, and is in the layer: a `Plan`, which is not this floor's to know.
         policy: What becomes of it.
     """
 
-    def __init__(self, table: EntryTable, policy: TreePolicy) -> None:
-        self._table = table
+    def __init__(self, plan: _Entries, policy: TreePolicy) -> None:
+        self._plan = plan
         self._policy = policy
 
     def find(self, path: bytes) -> Found | None:
         """Return what stands at `path`, as the layer has it."""
-        answer = self._table.find(path)
+        answer = self._plan.find(path)
         if answer is None:
             return None
         kind, facts = answer

@@ -36,3 +36,11 @@ class TreePolicy:
     xattrs: bool = True
     whiteouts: Literal["refuse", "keep"] = "refuse"
     patterns: tuple[str, ...] = ()
+
+    def modes(self) -> bytes | None:
+        """Return what becomes of each mode, as the engine wants it (`mode_table`); None keeps them."""
+        if self.chmod is None:
+            return None
+        from fastoci.tree.chmod import mode_table  # not at the top: few builds change modes
+
+        return mode_table(self.chmod)
