@@ -61,7 +61,7 @@ MAY_IMPORT = {
 # table of entries: it is what `tree` hands to `layer`.
 ENGINE = {
     "ending": {"ending"},
-    "tree": {"scanner", "table", "pattern"},
+    "tree": {"scanner", "table", "pattern", "comparison", "contents", "filler"},
     "layer": {"plan", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
 }
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from fastoci.buildplan import BuildPlan
 from fastoci.composed import ComposedImage
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fastoci.onepass import LayerUploads, Sent
     from fastoci.packedlayer import FinishedLayer
     from fastoci.removals import Removals
+    from fastoci.tree.changes import DiffBase
 
 __all__ = ["BuildResult", "ConfigOptions", "build"]
 
@@ -91,6 +92,7 @@ def build(
     base: str | ImageName | None = None,
     packed: Sequence[str] = (),
     removals: Removals | None = None,
+    diff: str | Literal[True] | None = None,
     by_digest: bool = False,
     mount_from: str | None = None,
     stdin: BinaryIO | None = None,
@@ -113,6 +115,8 @@ def build(
         base: The image beneath, of any transport; None starts from nothing.
         packed: Documents of layers that `pack_layer` made, to stand between the base and the sources, lowest first.
         removals: What of all these the image has not, in a layer of its own beneath those of the sources.
+        diff: A directory: the layer of the one source is what this changes of it, whiteouts of what is gone included.
+            True: what it changes of the layers below. None: it is all of the source.
         by_digest: Whether what is pushed gets no tag.
         mount_from: A repository at the registry that may have some of the blobs.
         stdin: Where `-` is read from; None is this process's stdin.
@@ -137,8 +141,13 @@ def build(
     if source_date_epoch is not None:
         policy = replace(policy, mtime_limit=source_date_epoch)
     plan.check(policy)
+    if diff is not None:
+        from fastoci.diffbase import check_diff
+
+        has_layers = bool(base is not None or packed)
+        check_diff(diff, plan.sources, policy, removals, has_layers=has_layers, sink=sink)
     upload = _Upload(registry or RegistryOptions(), by_digest, mount_from)
-    work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), upload, removals, sink)
+    work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), upload, removals, diff, sink)
     return work.run(source_date_epoch, base, packed, stdin, stdout)
 
 
@@ -162,6 +171,7 @@ class _Build:
         layer: LayerOptions,
         upload: _Upload,
         removals: Removals | None,
+        diff: str | Literal[True] | None,
         sink: Sink,
     ) -> None:
         self._plan = plan
@@ -170,6 +180,7 @@ class _Build:
         self._layer = layer
         self._upload = upload
         self._removals = removals
+        self._diff = diff
         self._sink = sink
         self._timings: dict[str, float] = {}
         self._base: BaseImage | None = None
@@ -193,7 +204,9 @@ class _Build:
             targets = self._open_targets(stack, stdout)
             primary = targets[0][1]
             with self._timed("pack"):
-                packing = Packing(self._plan, self._policy, self._layer, primary, uploads, stdin, self._sink)
+                packing = Packing(
+                    self._plan, self._policy, self._layer, primary, uploads, stdin, self._sink, self._open_diff()
+                )
                 layers = tuple(packing.run(self._below(), self._removals))
             image, config = self._describe(layers, epoch)
             with self._timed("write"):
@@ -281,6 +294,17 @@ class _Build:
         base = large_tmp()
         check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=TMPDIR_HINT)
         return LayoutTarget(os.path.join(stack.enter_context(_temporary_directory(base)), "image"), stack)
+
+    def _open_diff(self) -> DiffBase | None:
+        if self._diff is None:
+            return None
+        from fastoci.diffbase import diff_base
+
+        sources: list[tuple[ImageSource, Descriptor]] = []
+        if self._base is not None:
+            sources += [(self._base.source, layer) for layer in self._base.layers]
+        sources += [(layer.image, layer.packed.descriptor) for layer in self._finished]
+        return diff_base(self._diff, sources, self._sink)
 
     def _below(self) -> list[PackedLayer]:
         """Return the layers beneath those that are packed here, the base's first."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,6 +73,10 @@ class _Node:
         self.facts: FileFacts | None = None
         self.children: dict[bytes, _Node] = {}
 
+    @property
+    def is_directory(self) -> bool:
+        return self.facts is None or self.facts.kind == "directory"
+
 
 class FileTree:
     """The files of an image."""
@@ -115,6 +120,26 @@ class FileTree:
                 yield path, node.facts
             prefix = path + b"/" if path else b""
             stack += [(prefix + name, node.children[name]) for name in sorted(node.children, reverse=True)]
+
+    def levels(
+        self, top: bytes, keeps: Callable[[bytes], bool]
+    ) -> Iterator[tuple[bytes, list[tuple[bytes, FileFacts | None]]]]:
+        """Yield every directory beneath a path, that one first, with the names in it: breadth first.
+
+        Names and directories come in the order of a layer, where a directory's ends in a slash.
+
+        Args:
+            top: The path. Where there is nothing, it is as an empty directory.
+            keeps: Says of a path whether it is there.
+        """
+        waiting = deque([(top, self._find(top) or _Node())])
+        while waiting:
+            path, node = waiting.popleft()
+            prefix = path + b"/" if path else b""
+            found = [(name, child) for name, child in node.children.items() if keeps(prefix + name)]
+            found.sort(key=lambda item: item[0] + b"/" if item[1].is_directory else item[0])
+            waiting += [(prefix + name, child) for name, child in found if child.is_directory]
+            yield path, [(name, child.facts) for name, child in found]
 
     def _find(self, path: bytes) -> _Node | None:
         node: _Node | None = self._root

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, BinaryIO
 from fastoci.buildplan import BuildPlan, is_tree
 from fastoci.events import Sink, Warned
 from fastoci.layer.options import LayerOptions
-from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
+from fastoci.layer.pack import PackedLayer, plan_tree
 from fastoci.targets import Target
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import STDIN, TreeSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
+    from fastoci.layer.pack import PlannedLayer
     from fastoci.onepass import LayerUploads
     from fastoci.removals import Removals
+    from fastoci.tree.changes import DiffBase
 
 __all__ = ["Packing"]
 
@@ -34,6 +37,7 @@ class Packing:
         uploads: Sends them to registries while they are packed; None where nothing is pushed.
         stdin: Where `-` is read from; None is this process's stdin.
         sink: Given the events of the work.
+        diff: What the one source is compared with: its layer is what it changes of that. None: it is all of it.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Packing:
         uploads: LayerUploads | None,
         stdin: BinaryIO | None,
         sink: Sink,
+        diff: DiffBase | None = None,
     ) -> None:
         self._plan = plan
         self._policy = policy
@@ -53,6 +58,7 @@ class Packing:
         self._uploads = uploads
         self._stdin = stdin
         self._sink = sink
+        self._diff = diff
 
     def run(self, below: Sequence[PackedLayer], removals: Removals | None) -> Iterator[PackedLayer]:
         """Pack one layer after the other, and give each when it is done.
@@ -86,7 +92,8 @@ class Packing:
     def _pack_to_disk(self, source: TreeSource, below: Sequence[PackedLayer]) -> PackedLayer:
         with self._target.blob() as blob:
             if is_tree(source):
-                return pack_tree(source, self._policy, self._layer, blob, self._sink, below)
+                with self._plan_tree(source, below) as planned:
+                    return planned.pack(blob)
             from fastoci.layer.tarball import pack_tar
 
             return pack_tar(source, self._layer, blob, self._sink, self._stream_of(source))
@@ -94,7 +101,7 @@ class Packing:
     def _pack_and_send(self, source: TreeSource, uploads: LayerUploads, below: Sequence[PackedLayer]) -> PackedLayer:
         """Pack a layer that goes to registries meanwhile, and to disk only where somebody wants it there."""
         if is_tree(source):
-            planned = uploads.open(plan_tree(source, self._policy, self._layer, self._sink, below))
+            planned = uploads.open(self._plan_tree(source, below))
         else:
             from fastoci.layer.tarball import plan_tar
 
@@ -103,6 +110,14 @@ class Packing:
             with self._target.blob() as blob:
                 return uploads.pack(planned, blob)
         return uploads.pack(planned, None)
+
+    def _plan_tree(self, source: TreeSource, below: Sequence[PackedLayer]) -> AbstractContextManager[PlannedLayer]:
+        """Begin with a layer of a tree, or of what it changes of its base."""
+        if self._diff is None:
+            return plan_tree(source, self._policy, self._layer, self._sink, below)
+        from fastoci.layer.changes import plan_changes
+
+        return plan_changes(source, self._diff, self._policy, self._layer, self._sink, below)
 
     def _stream_of(self, source: TreeSource) -> BinaryIO | None:
         """Return what a tar archive is read from where it is no file."""

@@ -15,11 +15,13 @@ from fastoci._engine.renderer import Renderer
 from fastoci._engine.scanner import Scanner
 from fastoci._engine.table import EntryTable
 from fastoci.events import Event, discard
+from fastoci.layer.changes import plan_changes
 from fastoci.layer.options import BLOCK_SIZE, LayerOptions
 from fastoci.layer.pack import PackedLayer, pack_blocks, pack_tree
 from fastoci.layer.treeblocks import TreeBlocks
 from fastoci.layer.zstd import find_zstd
 from fastoci.spec.digest import Digest
+from fastoci.tree.changes import DiffBase, TreeBase
 from fastoci.tree.patterns import compile_patterns
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.scan import start_scan
@@ -99,6 +101,32 @@ def pack(
     assert layer.diff_id.hex == hashlib.sha256(packed.tar).hexdigest()
     assert layer.tar_size == len(packed.tar)
     return packed
+
+
+def pack_changes(
+    path: str | os.PathLike[str],
+    base: str | os.PathLike[str] | DiffBase,
+    dest: str = "/",
+    *,
+    policy: TreePolicy | None = None,
+    earlier: Sequence[PackedLayer] = (),
+    change: Callable[[], object] = lambda: None,
+) -> Packed:
+    """Pack what a tree changes of a base; `change` is called between the comparison and the reading."""
+    sink = MemorySink()
+    events: list[Event] = []
+    planning = plan_changes(
+        TreeSource(os.fspath(path), dest),
+        TreeBase(os.fspath(base)) if isinstance(base, str | os.PathLike) else base,
+        policy or TreePolicy(),
+        LayerOptions(threads=2, compression="none"),
+        events.append,
+        earlier,
+    )
+    with planning as planned:
+        change()
+        layer = planned.pack(sink)
+    return Packed(layer, bytes(sink.data), events)
 
 
 def pack_changed(

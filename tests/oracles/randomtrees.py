@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -61,6 +61,29 @@ MADE = st.builds(
     st.binary(max_size=30),
 )
 TREES = st.lists(MADE, max_size=12)
+
+
+@st.composite
+def _changed(draw: st.DrawFn, one: Made) -> list[Made]:
+    """Return what became of one name: mostly nothing, or one thing about it."""
+    other = draw(MADE)
+    fact = draw(
+        st.sampled_from([None] * 6 + ["gone", "kind", "mode", "mtime", "owner", "content", "target", "xattr", "path"])
+    )
+    if fact == "gone":
+        return []
+    return [one if fact is None else replace(one, **{fact: getattr(other, fact)})]
+
+
+@st.composite
+def _pairs(draw: st.DrawFn) -> tuple[list[Made], list[Made]]:
+    base = draw(TREES)
+    tree = [new for one in base for new in draw(_changed(one))] + draw(st.lists(MADE, max_size=3))
+    return base, tree
+
+
+PAIRS = _pairs()
+"""A tree as it was, and as it is: most of it the same."""
 
 
 @contextmanager

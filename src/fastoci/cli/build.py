@@ -147,6 +147,14 @@ def run(
     opaque: Annotated[
         _Many, typer.Option(metavar="DIR", help="Take away all that the layers below have in a directory.")
     ] = None,
+    diff: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BASE",
+            help="Pack what SRC changes of the tree BASE.  With --from and no SRC: what the tree named here changes "
+            "of the image.",
+        ),
+    ] = None,
     destination: DestinationFlags,
     config: ConfigFlags,
     tree: TreeFlags,
@@ -171,9 +179,10 @@ def run(
         platform = options.platform or Platform.host()
         console.headline(f"{platform} {making.compression}{level} threads={making.threads or available_cpus()}")
         removals = _removals(delete or [], opaque or [])
+        sources, compared = _compared(sources or [], diff, has_layers=base not in {None, "scratch"} or bool(layer))
         files.prepare()
         result = build(
-            sources or (),
+            sources,
             tags=destination.tag or (),
             outputs=destination.output or (),
             push=destination.push,
@@ -186,6 +195,7 @@ def run(
             base=None if base == "scratch" else base,
             packed=layer or (),
             removals=removals,
+            diff=compared,
             by_digest=destination.by_digest,
             mount_from=destination.mount_from,
             sink=console.sink,
@@ -193,6 +203,21 @@ def run(
         files.write(result)
     if not on_stdout:
         console.result(result.names, report.document(result) if output.json else None)
+
+
+def _compared(
+    sources: list[str], diff: str | None, *, has_layers: bool
+) -> "tuple[list[str], str | Literal[True] | None]":
+    """Return the sources, and what the one of them is compared with: a tree, or the layers below."""
+    if diff is None or sources:
+        return sources, diff
+    if not has_layers:
+        raise UsageError(
+            f"nothing to compare {diff} with",
+            cause="there is neither a SRC nor an image beneath",
+            hint=f"--diff BASE {diff}, or --from IMAGE --diff {diff}",
+        )
+    return [diff], True
 
 
 def _removals(delete: list[str], opaque: list[str]) -> "Removals | None":

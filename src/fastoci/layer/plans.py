@@ -15,21 +15,21 @@ from fastoci.tree.policy import TreePolicy
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from fastoci._engine.scanner import Scanner
     from fastoci._engine.table import EntryTable
+    from fastoci.tree.scan import Scan
 
 __all__ = ["PlanReader", "make_plan", "warnings_of"]
 
 
 def make_plan(
-    table: EntryTable, policy: TreePolicy, *, scanner: Scanner | None = None, selection: Buffer | None = None
+    table: EntryTable, policy: TreePolicy, *, scan: Scan | None = None, selection: Buffer | None = None
 ) -> Plan:
     """Return the plan of a table, or of a selection of it. See `Plan`.
 
     Args:
         table: What was found.
         policy: What becomes of it.
-        scanner: What fills the table meanwhile.
+        scan: What fills the table meanwhile.
         selection: The numbers of its entries.
     """
     return Plan(
@@ -40,7 +40,7 @@ def make_plan(
         mtime_limit=policy.mtime_limit,
         mtime=policy.mtime,
         modes=policy.modes(),
-        scanner=scanner,
+        scanner=None if scan is None else scan.scanner,
         selection=selection,
     )
 

@@ -39,7 +39,7 @@ class TreeBlocks(Ending):
         self._facts: SourceFacts | None = None
         self._planner: threading.Thread | None = None
         self._crew = Crew(self.stop)
-        self.plan = make_plan(scan.table, policy, scanner=scan.scanner)
+        self.plan = make_plan(scan.table, policy, scan=scan)
         self._ahead = ReadAhead(self.plan)
 
     def begin(self) -> None:

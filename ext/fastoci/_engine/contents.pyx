@@ -1,0 +1,209 @@
+# cython: language_level=3, freethreading_compatible=True, embedsignature=True
+"""The bytes of files, compared: for the pairs of a comparison, by several threads.
+
+A comparer belongs to one thread, takes pairs until there are none left, and gives each back. Both files are read, where
+both have a table of a tree; what is a hole in both is passed over. Where the base knows a file by its SHA-256, Python
+takes the other one's bytes, in order, and gives back their digest. Either way a file that is not what was scanned, or
+cannot be read, is a fault of the reader of its table, and ends the work.
+"""
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.errno cimport ENXIO, errno
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp
+from posix.unistd cimport close
+
+from fastoci._engine.comparison cimport Comparison, FilePair
+from fastoci._engine.entry cimport Entry, FLAG_SPARSE
+from fastoci._engine.kernel cimport SEEK_DATA, lseek
+from fastoci._engine.reader cimport FileReader
+
+cdef enum:
+    PIECE = 256 * 1024      # bytes of each file that are compared at a time
+    DIGEST_SIZE = 32        # of SHA-256
+
+
+cdef int64_t _next_data(const Entry *entry, int fd, int64_t offset) noexcept nogil:
+    """Return where a file has data again, from an offset on; its size where it has none."""
+    cdef int64_t data
+    if not entry.flags & FLAG_SPARSE:
+        return offset
+    data = lseek(fd, offset, SEEK_DATA)
+    if data < 0:
+        # Without SEEK_DATA the file is one extent.
+        return entry.size if errno == ENXIO else offset
+    return min(data, entry.size)
+
+
+cdef class ContentComparer:
+    """Compares files for one thread.
+
+    Args:
+        comparison: Whose pairs; it has been run.
+
+    Attributes:
+        files: The reader of the tree's files.
+        base_files: The reader of the base's. `check` of either says what went wrong.
+
+    Raises:
+        ValueError: A table is closed.
+    """
+
+    cdef readonly Comparison comparison
+    cdef readonly FileReader files
+    cdef readonly FileReader base_files
+    cdef char *buffer
+    cdef FilePair *pair     # whose bytes Python takes at the moment; NULL: of none
+    cdef int fd
+    cdef int64_t offset
+
+    def __cinit__(self, Comparison comparison not None):
+        self.fd = -1
+        if comparison.table.root_fd < 0:
+            raise ValueError("the table is closed")
+        self.comparison = comparison
+        self.files = FileReader()
+        self.files.begin(comparison.table)
+        self.base_files = FileReader()
+        self.base_files.begin(comparison.base)
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
+        free(self.buffer)
+
+    def run(self):
+        """Compare files of both trees until there are no more, or something went wrong: then everybody ends.
+
+        Raises:
+            MemoryError: Memory was short.
+            ValueError: The base has no files, only their digests.
+        """
+        if self.comparison.base.root_fd < 0:
+            raise ValueError("the base's table has no tree")
+        if self.buffer == NULL:
+            self.buffer = <char *>malloc(2 * PIECE)
+        if self.buffer == NULL:
+            self.comparison.stop_all()
+            raise MemoryError
+        with nogil:
+            self._run()
+
+    def begin(self):
+        """Take the next file whose bytes are to be hashed.
+
+        Returns:
+            Whether there is one; there is none either where it could not be opened: then everybody ends.
+        """
+        with nogil:
+            self.pair = self.comparison.take()
+            if self.pair != NULL:
+                self.offset = 0
+                self.fd = self.files.open(self.pair.entry)
+                if self.fd < 0:
+                    self._give_up()
+        return self.pair != NULL
+
+    def read(self, buffer):
+        """Write the next bytes of the file to the start of a buffer, and return how many these are.
+
+        Returns:
+            0 at the end of the file, or where it could not be read: then everybody ends, and `end` says so.
+        """
+        cdef Py_buffer view
+        cdef int64_t size = 0
+        if self.pair == NULL:
+            return 0
+        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        try:
+            with nogil:
+                size = min(<int64_t>view.len, self.pair.entry.size - self.offset)
+                if self.files.read_from(self.pair.entry, self.fd, self.offset, <char *>view.buf, size):
+                    self.offset += size
+                else:
+                    size = 0
+                    self._give_up()
+        finally:
+            PyBuffer_Release(&view)
+        return size
+
+    def end(self, bytes digest not None):
+        """Give the file back.
+
+        Args:
+            digest: SHA-256 of its bytes.
+
+        Returns:
+            Whether it has been read as it was scanned; where not, everybody ends.
+        """
+        cdef const char *found = digest
+        if len(digest) != DIGEST_SIZE:
+            raise ValueError("no digest of SHA-256")
+        if self.pair == NULL:
+            return False
+        if not self.files.is_unchanged(self.pair.entry, self.fd):
+            self._give_up()
+            return False
+        close(self.fd)
+        self.fd = -1
+        self.comparison.give_back(self.pair, memcmp(found, self.pair.base.link.digest, DIGEST_SIZE) != 0)
+        self.pair = NULL
+        return True
+
+    # What follows holds no GIL.
+
+    cdef void _give_up(self) noexcept nogil:
+        if self.fd >= 0:
+            close(self.fd)
+        self.fd = -1
+        self.pair = NULL
+        self.comparison.stop_all()
+
+    cdef void _run(self) noexcept nogil:
+        cdef FilePair *pair = self.comparison.take()
+        cdef bint differs
+        while pair != NULL:
+            if not self._compare(pair, &differs):
+                self.comparison.stop_all()
+                return
+            self.comparison.give_back(pair, differs)
+            pair = self.comparison.take()
+
+    cdef bint _compare(self, const FilePair *pair, bint *differs) noexcept nogil:
+        """Set whether two files of one size differ; False where one of them cannot be read, or has changed."""
+        cdef int fd = self.files.open(pair.entry)
+        cdef int base_fd
+        cdef bint done
+        if fd < 0:
+            return False
+        base_fd = self.base_files.open(pair.base)
+        if base_fd < 0:
+            close(fd)
+            return False
+        done = (
+            self._compare_data(pair, fd, base_fd, differs)
+            and self.files.is_unchanged(pair.entry, fd)
+            and self.base_files.is_unchanged(pair.base, base_fd)
+        )
+        close(fd)
+        close(base_fd)
+        return done
+
+    cdef bint _compare_data(self, const FilePair *pair, int fd, int base_fd, bint *differs) noexcept nogil:
+        cdef int64_t offset = 0, size = pair.entry.size, piece
+        differs[0] = False
+        while not differs[0] and not self.comparison.stopped:
+            # Up to there both have a hole.
+            offset = min(_next_data(pair.entry, fd, offset), _next_data(pair.base, base_fd, offset))
+            if offset == size:
+                break
+            piece = min(<int64_t>PIECE, size - offset)
+            if not (
+                self.files.read_from(pair.entry, fd, offset, self.buffer, piece)
+                and self.base_files.read_from(pair.base, base_fd, offset, self.buffer + PIECE, piece)
+            ):
+                return False
+            differs[0] = memcmp(self.buffer, self.buffer + PIECE, piece) != 0
+            offset += piece
+        return True
