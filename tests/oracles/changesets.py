@@ -34,7 +34,7 @@ def apply(layer: bytes, root: Path) -> None:
     for member in members:
         path = root / member.name
         if os.path.lexists(path):
-            if member.isdir() and path.is_dir() and not path.is_symlink():
+            if member.isdir() and not path.is_symlink() and path.is_dir():
                 for key in os.listxattr(path):
                     if key.startswith("user."):
                         os.removexattr(path, key)
@@ -61,7 +61,7 @@ def apply(layer: bytes, root: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if not path.is_symlink() and path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -4,20 +4,13 @@ from libc.stdint cimport uint64_t
 from fastoci._engine.entry cimport Entry
 from fastoci._engine.header cimport Policy
 from fastoci._engine.links cimport LinkSet
-from fastoci._engine.pthread cimport pthread_mutex_t
+from fastoci._engine.pairs cimport Pairs
 from fastoci._engine.table cimport EntryTable
 
 # Two directories of one path; of a new one `base` is NULL.
 cdef struct DirectoryPair:
     Entry *entry
     const Entry *base
-
-# Two files that are the same in all that the scan knows: their bytes decide.
-cdef struct FilePair:
-    Entry *entry
-    Entry *base
-    uint64_t file           # of the names that are one file; NO_FILE: it has this name alone, in both trees
-    bint differs            # set by whoever compared the bytes
 
 # A file of the tree with other names, there or in the base.
 cdef struct LinkGroup:
@@ -53,14 +46,7 @@ cdef class Comparison:
     cdef LinkName *names
     cdef uint64_t name_count
     cdef uint64_t name_capacity
-    cdef FilePair *pairs
-    cdef readonly uint64_t pair_count
-    cdef uint64_t pair_capacity
-    # Under the lock, when all pairs are known:
-    cdef pthread_mutex_t lock
-    cdef uint64_t taken         # pairs that somebody compares, or has compared
-    cdef uint64_t done
-    cdef bint stopped
+    cdef Pairs pairs
 
     cdef bint compare(self) noexcept nogil
     cdef bint compare_directories(self, Entry *entry, const Entry *base) noexcept nogil
@@ -72,6 +58,3 @@ cdef class Comparison:
     cdef bint is_same(self, const Entry *entry, const Entry *base) noexcept nogil
     cdef bint push(self, Entry *entry, const Entry *base) noexcept nogil
     cdef bint settle_links(self) noexcept nogil
-    cdef FilePair *take(self) noexcept nogil
-    cdef void give_back(self, FilePair *pair, bint differs) noexcept nogil
-    cdef void stop_all(self) noexcept nogil

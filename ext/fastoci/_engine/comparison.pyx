@@ -38,12 +38,7 @@ from fastoci._engine.entry cimport (
 )
 from fastoci._engine.header cimport Header, header_fill, policy_fill
 from fastoci._engine.links cimport LinkedFile, is_same_file, links_find, links_free
-from fastoci._engine.pthread cimport (
-    pthread_mutex_destroy,
-    pthread_mutex_init,
-    pthread_mutex_lock,
-    pthread_mutex_unlock,
-)
+from fastoci._engine.pairs cimport FilePair, pairs_add, pairs_free, pairs_init, pairs_stop
 from fastoci._engine.room cimport make_room
 from fastoci._engine.table cimport EntryTable
 
@@ -102,9 +97,6 @@ cdef class Comparison:
         recorded: Whether the base is what layers say already: no policy touches it.
         may_hide: Whether directories may be made opaque: not where there may be names that the base's table has not.
 
-    Attributes:
-        pair_count: How many files have to be compared by their bytes, known after `run`.
-
     Raises:
         ValueError: A table is not in order.
         MemoryError: Memory was short.
@@ -123,20 +115,19 @@ cdef class Comparison:
         else:
             self.base_policy = self.policy
         self.may_hide = may_hide
-        if pthread_mutex_init(&self.lock, NULL) != 0:
+        if not pairs_init(&self.pairs):
             raise MemoryError
         self.ready = True
 
     def __dealloc__(self):
         if self.ready:
-            pthread_mutex_destroy(&self.lock)
+            pairs_free(&self.pairs)
         links_free(&self.links)
         links_free(&self.base_links)
         free(self.directories)
         free(<void *>self.gone)
         free(self.groups)
         free(self.names)
-        free(self.pairs)
 
     def run(self):
         """Compare all but the bytes of files. Called once.
@@ -155,7 +146,12 @@ cdef class Comparison:
 
     def stop(self):
         """Make everybody who compares bytes end soon."""
-        self.stop_all()
+        pairs_stop(&self.pairs)
+
+    @property
+    def pair_count(self):
+        """How many files have to be compared by their bytes, known after `run`."""
+        return self.pairs.count
 
     def selection(self):
         """Return what is in the layer: numbers of entries of the tree's table, for `Plan`.
@@ -171,7 +167,7 @@ cdef class Comparison:
         cdef uint32_t written
         cdef char *out
         cdef bint done
-        if not self.made or self.done != self.pair_count:
+        if not self.made or self.pairs.done != self.pairs.count:
             raise ValueError("not everything has been compared")
         if total > UINT32_MAX:
             raise OverflowError("more entries than can be numbered")
@@ -314,11 +310,7 @@ cdef class Comparison:
         """Have the bytes of two files compared, unless they have none, or are one file."""
         if entry.kind != KIND_FILE or entry.size == 0 or is_same_file(entry, base):
             return True
-        if not make_room(<void **>&self.pairs, self.pair_count, &self.pair_capacity, sizeof(FilePair)):
-            return False
-        self.pairs[self.pair_count] = FilePair(entry, base, file, False)
-        self.pair_count += 1
-        return True
+        return pairs_add(&self.pairs, entry, base, file)
 
     cdef bint is_same(self, const Entry *entry, const Entry *base) noexcept nogil:
         """Return whether a layer would say the same of two entries of a kind, their bytes and their other names aside."""
@@ -366,8 +358,8 @@ cdef class Comparison:
         cdef uint8_t *taken = <uint8_t *>calloc(self.base_links.count + 1, 1)
         if taken == NULL:
             return False
-        for number in range(self.pair_count):
-            pair = &self.pairs[number]
+        for number in range(self.pairs.count):
+            pair = &self.pairs.items[number]
             if pair.differs:
                 if pair.file == NO_FILE:
                     _mark(pair.entry)
@@ -385,26 +377,3 @@ cdef class Comparison:
                 _mark(self.names[number].entry)
         free(taken)
         return True
-
-    # The part of those who compare bytes:
-
-    cdef FilePair *take(self) noexcept nogil:
-        """Return a pair to compare, to be given back; NULL when there is none any more, or all is stopped."""
-        cdef FilePair *pair = NULL
-        pthread_mutex_lock(&self.lock)
-        if self.taken < self.pair_count and not self.stopped:
-            pair = &self.pairs[self.taken]
-            self.taken += 1
-        pthread_mutex_unlock(&self.lock)
-        return pair
-
-    cdef void give_back(self, FilePair *pair, bint differs) noexcept nogil:
-        pthread_mutex_lock(&self.lock)
-        pair.differs = differs
-        self.done += 1
-        pthread_mutex_unlock(&self.lock)
-
-    cdef void stop_all(self) noexcept nogil:
-        pthread_mutex_lock(&self.lock)
-        self.stopped = True
-        pthread_mutex_unlock(&self.lock)

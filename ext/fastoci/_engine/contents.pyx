@@ -9,14 +9,15 @@ cannot be read, is a fault of the reader of its table, and ends the work.
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport ENXIO, errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 from posix.unistd cimport close
 
-from fastoci._engine.comparison cimport Comparison, FilePair
+from fastoci._engine.comparison cimport Comparison
 from fastoci._engine.entry cimport Entry, FLAG_SPARSE
 from fastoci._engine.kernel cimport SEEK_DATA, lseek
+from fastoci._engine.pairs cimport FilePair, pairs_give_back, pairs_stop, pairs_take
 from fastoci._engine.reader cimport FileReader
 
 cdef enum:
@@ -54,7 +55,10 @@ cdef class ContentComparer:
     cdef readonly FileReader files
     cdef readonly FileReader base_files
     cdef char *buffer
-    cdef FilePair *pair     # whose bytes Python takes at the moment; NULL: of none
+    cdef FilePair *run_at       # of the pairs that were taken: the next,
+    cdef uint64_t run_left      # how many are left,
+    cdef uint64_t run_count     # and how many these were
+    cdef FilePair *pair         # whose bytes Python takes at the moment; NULL: of none
     cdef int fd
     cdef int64_t offset
 
@@ -85,7 +89,7 @@ cdef class ContentComparer:
         if self.buffer == NULL:
             self.buffer = <char *>malloc(2 * PIECE)
         if self.buffer == NULL:
-            self.comparison.stop_all()
+            pairs_stop(&self.comparison.pairs)
             raise MemoryError
         with nogil:
             self._run()
@@ -97,7 +101,7 @@ cdef class ContentComparer:
             Whether there is one; there is none either where it could not be opened: then everybody ends.
         """
         with nogil:
-            self.pair = self.comparison.take()
+            self.pair = self._next()
             if self.pair != NULL:
                 self.offset = 0
                 self.fd = self.files.open(self.pair.entry)
@@ -147,7 +151,7 @@ cdef class ContentComparer:
             return False
         close(self.fd)
         self.fd = -1
-        self.comparison.give_back(self.pair, memcmp(found, self.pair.base.link.digest, DIGEST_SIZE) != 0)
+        self.pair.differs = memcmp(found, self.pair.base.link.digest, DIGEST_SIZE) != 0
         self.pair = NULL
         return True
 
@@ -158,20 +162,29 @@ cdef class ContentComparer:
             close(self.fd)
         self.fd = -1
         self.pair = NULL
-        self.comparison.stop_all()
+        pairs_stop(&self.comparison.pairs)
+
+    cdef FilePair *_next(self) noexcept nogil:
+        """Return the next pair to compare, those before being done; NULL when there are none any more."""
+        if self.run_left == 0:
+            pairs_give_back(&self.comparison.pairs, self.run_count)
+            self.run_count = self.run_left = pairs_take(&self.comparison.pairs, &self.run_at)
+            if self.run_left == 0:
+                return NULL
+        self.run_left -= 1
+        self.run_at += 1
+        return self.run_at - 1
 
     cdef void _run(self) noexcept nogil:
-        cdef FilePair *pair = self.comparison.take()
-        cdef bint differs
+        cdef FilePair *pair = self._next()
         while pair != NULL:
-            if not self._compare(pair, &differs):
-                self.comparison.stop_all()
+            if not self._compare(pair):
+                pairs_stop(&self.comparison.pairs)
                 return
-            self.comparison.give_back(pair, differs)
-            pair = self.comparison.take()
+            pair = self._next()
 
-    cdef bint _compare(self, const FilePair *pair, bint *differs) noexcept nogil:
-        """Set whether two files of one size differ; False where one of them cannot be read, or has changed."""
+    cdef bint _compare(self, FilePair *pair) noexcept nogil:
+        """Note whether two files of one size differ; False where one of them cannot be read, or has changed."""
         cdef int fd = self.files.open(pair.entry)
         cdef int base_fd
         cdef bint done
@@ -182,7 +195,7 @@ cdef class ContentComparer:
             close(fd)
             return False
         done = (
-            self._compare_data(pair, fd, base_fd, differs)
+            self._compare_data(pair, fd, base_fd)
             and self.files.is_unchanged(pair.entry, fd)
             and self.base_files.is_unchanged(pair.base, base_fd)
         )
@@ -190,10 +203,9 @@ cdef class ContentComparer:
         close(base_fd)
         return done
 
-    cdef bint _compare_data(self, const FilePair *pair, int fd, int base_fd, bint *differs) noexcept nogil:
+    cdef bint _compare_data(self, FilePair *pair, int fd, int base_fd) noexcept nogil:
         cdef int64_t offset = 0, size = pair.entry.size, piece
-        differs[0] = False
-        while not differs[0] and not self.comparison.stopped:
+        while not pair.differs and not self.comparison.pairs.stopped:
             # Up to there both have a hole.
             offset = min(_next_data(pair.entry, fd, offset), _next_data(pair.base, base_fd, offset))
             if offset == size:
@@ -204,6 +216,6 @@ cdef class ContentComparer:
                 and self.base_files.read_from(pair.base, base_fd, offset, self.buffer + PIECE, piece)
             ):
                 return False
-            differs[0] = memcmp(self.buffer, self.buffer + PIECE, piece) != 0
+            pair.differs = memcmp(self.buffer, self.buffer + PIECE, piece) != 0
             offset += piece
         return True
