@@ -11,7 +11,7 @@ import pytest
 from realparts.processes import base_environment, capture, require
 from realparts.program import DIGEST
 from realparts.registries import PASSWORD, READER, READER_PASSWORD, USER, docker_config
-from realparts.trees import describe, describe_tar
+from realparts.trees import MADE_BY_ENGINES, describe, describe_tar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from realparts.registries import Registry
 
 HELLO = ("--entrypoint", "hello-cloud", "--cmd", "Cloud")
-
-# What an engine puts into a container's root by itself.
-MADE_BY_ENGINES = ("dev", "etc", "proc", "sys", "run", ".dockerenv")
 
 
 def greets(engine: Engine, image: str) -> None:

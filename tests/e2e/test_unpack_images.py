@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from realparts.processes import capture, require
-from realparts.trees import describe, describe_tar
+from realparts.trees import MADE_BY_ENGINES, describe, describe_tar, without_times
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,15 +13,6 @@ if TYPE_CHECKING:
     from realparts.engines import Engine
     from realparts.program import Fastoci
     from realparts.registries import Registry
-    from realparts.trees import Entry
-
-# What an engine puts into a container's root by itself.
-MADE_BY_ENGINES = ("dev", "etc", "proc", "sys", "run", ".dockerenv")
-
-
-def without_times(tree: dict[str, Entry]) -> dict[str, Entry]:
-    """Return a tree without its directories' times: docker lets them be when something in them is removed."""
-    return {path: replace(entry, mtime=0) if entry.kind == "directory" else entry for path, entry in tree.items()}
 
 
 def test_what_docker_saved(fastoci: Fastoci, docker: Engine, hello_tree: Path, tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def hello_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 CAPABILITY = "security.capability"
 
+# What an engine puts into a container's root by itself.
+MADE_BY_ENGINES = ("dev", "etc", "proc", "sys", "run", ".dockerenv")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -155,6 +158,11 @@ def describe_tar(data: bytes, *, without: Iterable[str] = ()) -> dict[str, Entry
             owner = (member.uid, member.gid)
             found[path] = Entry(kind, member.mode & 0o7777, owner, int(member.mtime), content, capability=capability)
     return found
+
+
+def without_times(tree: dict[str, Entry]) -> dict[str, Entry]:
+    """Return a tree without its directories' times: docker lets them be when something in them is removed."""
+    return {path: replace(entry, mtime=0) if entry.kind == "directory" else entry for path, entry in tree.items()}
 
 
 @pytest.fixture
