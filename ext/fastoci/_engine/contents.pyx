@@ -165,7 +165,9 @@ cdef class ContentComparer:
         pairs_stop(&self.comparison.pairs)
 
     cdef FilePair *_next(self) noexcept nogil:
-        """Return the next pair to compare, those before being done; NULL when there are none any more."""
+        """Return the next pair to compare, those before being done; NULL: there are none any more, or all is stopped."""
+        if self.comparison.pairs.stopped:
+            return NULL
         if self.run_left == 0:
             pairs_give_back(&self.comparison.pairs, self.run_count)
             self.run_count = self.run_left = pairs_take(&self.comparison.pairs, &self.run_at)
