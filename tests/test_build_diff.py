@@ -25,6 +25,7 @@ from fastoci.unpack import unpack
 from fastoci.validate import validate
 from imagekit import CONFIG
 from oracles.changesets import copy_tree
+from oracles.longform import times
 from oracles.nasty import is_root
 from oracles.randomtrees import PAIRS, made
 from oracles.snapshot import differences, packable, snapshot
@@ -61,7 +62,7 @@ def check_tree(expected, found):
 
 @needs_root
 @given(PAIRS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(10, 200), suppress_health_check=[HealthCheck.too_slow])
 def test_any_tree_of_any_other(tmp_path_factory, pair):
     """Of a tree, and of an image of that tree, the layer is the same but for what only one of them knows."""
     scratch = tmp_path_factory.getbasetemp()
@@ -80,7 +81,7 @@ def test_any_tree_of_any_other(tmp_path_factory, pair):
 
 @needs_root
 @given(PAIRS)
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(6, 60), suppress_health_check=[HealthCheck.too_slow])
 def test_any_tree_of_any_other_by_umoci(tmp_path_factory, pair):
     scratch = tmp_path_factory.getbasetemp()
     layout = scratch / f"layout-{next(NUMBERS)}"

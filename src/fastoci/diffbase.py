@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from fastoci.buildplan import is_tree
+from fastoci.ending import ending_context
 from fastoci.errors import TreeError, UsageError
 from fastoci.events import CheckProgress, Sink, Throttle, Warned
 from fastoci.imagefiles import FileFacts, FileTree, read_layer
@@ -122,7 +122,7 @@ class ImageBase:
         """Which one it is."""
         return ("layers", *(str(descriptor.digest) for _, descriptor in self._layers))
 
-    @contextmanager
+    @ending_context
     def open(self, source: TreeSource, policy: TreePolicy, earlier: Sequence[DirectoryLookup]) -> Iterator[BaseTable]:
         """Read the layers, each once, and give what they come to at the place of the source. See DiffBase."""
         tree = self._read()

@@ -18,6 +18,7 @@ from fastoci._engine.plan import Plan
 from fastoci._engine.scanner import Scanner
 from fastoci.tree.patterns import compile_patterns
 from oracles.blockreference import cut
+from oracles.longform import times
 from oracles.nasty import BLOCK
 from oracles.packing import plan, render, render_all, scan
 from oracles.randomtrees import TREES, made
@@ -59,7 +60,7 @@ def test_a_selection_of_everything_is_the_whole(nasty_tree):
 
 
 @given(TREES, st.randoms(use_true_random=False), st.sampled_from([4096, 32768]), st.integers(1, 3))
-@settings(max_examples=60)
+@settings(max_examples=times(40, 600))
 def test_a_tree_in_parts(spec, chance, size, count):
     """A tree is dealt out to several plans; all of them are there at once, and each is the slow writer's."""
     with made(spec) as root:

@@ -25,6 +25,7 @@ from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
 from oracles.changesets import apply, copy_tree
 from oracles.changesreference import changes
+from oracles.longform import times
 from oracles.nasty import is_root
 from oracles.packing import pack, pack_changes
 from oracles.privileges import unprivileged
@@ -115,14 +116,14 @@ def keep_times(*directories):
 
 
 @given(PAIRS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(30, 600), suppress_health_check=[HealthCheck.too_slow])
 def test_any_tree_of_any_other(tmp_path_factory, pair):
     with made(pair[0]) as old, made(pair[1]) as new:
         check(new, old, tmp_path_factory.getbasetemp())
 
 
 @given(PAIRS)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(8, 100), suppress_health_check=[HealthCheck.too_slow])
 def test_any_tree_with_itself(pair):
     with made(pair[1]) as root:
         assert pack_changes(root, root).tar == bytes(1024)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+from fastoci.ending import ending_context
 from fastoci.events import Notice, Sink
 from fastoci.layer.fingerprint import fingerprint_of_tree, place_of
 from fastoci.layer.pack import PackedLayer, PlannedLayer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["plan_changes"]
 
 
-@contextmanager
+@ending_context
 def plan_changes(
     source: TreeSource,
     base: DiffBase,
@@ -50,27 +51,22 @@ def plan_changes(
     """
     started, wall = time.perf_counter(), time.time_ns()
     lookups = [layer.directories for layer in earlier]
-    with start_scan(source, policy, SCAN_THREADS, lookups) as scan:
-        try:
-            with base.open(source, policy, lookups) as opened:
-                scan.finish()
-                compared = time.perf_counter()
-                selection = find_changes(scan.table, opened, policy, source.path)
-            timings = {"scan": scan.seconds, "compare": time.perf_counter() - compared}
-            blocks = SelectedBlocks(
-                scan.table, selection, policy, source, warnings=warnings_of(scan.table), timings=timings
-            )
+    with start_scan(source, policy, SCAN_THREADS, lookups) as scan, closing(scan.table):
+        with base.open(source, policy, lookups) as opened:
+            scan.finish()
+            compared = time.perf_counter()
+            selection = find_changes(scan.table, opened, policy, source.path)
+        timings = {"scan": scan.seconds, "compare": time.perf_counter() - compared}
+        warnings = warnings_of(scan.table)
+        with SelectedBlocks(scan.table, selection, policy, source, warnings=warnings, timings=timings) as blocks:
             if not selection:
                 sink(Notice(f"{source.title}: nothing differs from {base.name}, and the layer is empty"))
-            with blocks:
-                yield PlannedLayer(
-                    blocks,
-                    source.title,
-                    options,
-                    sink,
-                    started,
-                    locate=lambda: place_of(source, policy, options, base.place),
-                    identify=lambda: fingerprint_of_tree(blocks.plan, policy, options, wall),
-                )
-        finally:
-            scan.table.close()
+            yield PlannedLayer(
+                blocks,
+                source.title,
+                options,
+                sink,
+                started,
+                locate=lambda: place_of(source, policy, options, base.place),
+                identify=lambda: fingerprint_of_tree(blocks.plan, policy, options, wall),
+            )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from fastoci._engine import EngineFault
 from fastoci._engine.ahead import ReadAhead
+from fastoci.ending import Ending
 from fastoci.layer.blocks import BlockReader, SourceFacts
 from fastoci.layer.plans import PlanReader, make_plan
-from fastoci.threads import start_threads
+from fastoci.threads import Crew
 from fastoci.tree.faults import explain
 from fastoci.tree.lookup import PlanLookup
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["SelectedBlocks"]
 
 
-class SelectedBlocks:
+class SelectedBlocks(Ending):
     """The blocks of a selection; a `BlockSource`.
 
     A context manager, which runs the thread that reads ahead; the table is the caller's to close.
@@ -68,16 +68,16 @@ class SelectedBlocks:
             warnings,
             {**(timings or {}), "plan": time.thread_time() - begun},
         )
-        self._thread = threading.Thread(target=ReadAhead(self.plan).run, name="fastoci-ahead", daemon=True)
+        self._ahead = ReadAhead(self.plan)
+        self._crew = Crew(self.stop)
 
-    def __enter__(self) -> Self:
-        start_threads([self._thread])
-        return self
+    def begin(self) -> None:
+        """Start the thread."""
+        self._crew.start("fastoci-ahead", self._ahead.run)
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        if self._thread.ident is not None:
-            self._thread.join()
+    def end(self) -> None:
+        """End the thread, whatever it has come to."""
+        self._crew.close()
 
     @property
     def count(self) -> int:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from fastoci._engine import EngineFault
 from fastoci._engine.comparison import Comparison
 from fastoci._engine.contents import ContentComparer
-from fastoci.threads import start_threads
+from fastoci.ending import ending_context
+from fastoci.threads import Crew
 from fastoci.tree.faults import explain
 from fastoci.tree.scan import SCAN_THREADS, start_scan
 from fastoci.tree.source import TreeSource
@@ -90,15 +91,15 @@ class TreeBase:
         """Which one it is."""
         return ("tree", os.path.realpath(self.path))
 
-    @contextmanager
+    @ending_context
     def open(self, source: TreeSource, policy: TreePolicy, earlier: Sequence[DirectoryLookup]) -> Iterator[BaseTable]:
         """Scan it, as the tree itself is scanned. See DiffBase."""
-        with start_scan(TreeSource(self.path, source.dest), policy, SCAN_THREADS, earlier) as scan:
+        with (
+            start_scan(TreeSource(self.path, source.dest), policy, SCAN_THREADS, earlier) as scan,
+            closing(scan.table),
+        ):
             scan.finish()
-            try:
-                yield BaseTable(scan.table, self.path)
-            finally:
-                scan.table.close()
+            yield BaseTable(scan.table, self.path)
 
 
 def find_changes(table: EntryTable, base: BaseTable, policy: TreePolicy, path: str) -> bytes:
@@ -146,20 +147,10 @@ def _compare_contents(
             failures.append(error)
             comparison.stop()
 
-    threads = [
-        threading.Thread(target=run, args=(comparer,), name=f"fastoci-compare-{number}", daemon=True)
-        for number, comparer in enumerate(comparers)
-    ]
-    try:
-        start_threads(threads)
-        for thread in threads:
-            thread.join()
-    except BaseException:
-        comparison.stop()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
-        raise
+    with Crew(comparison.stop) as crew:
+        for number, comparer in enumerate(comparers):
+            crew.start(f"fastoci-compare-{number}", partial(run, comparer))
+        crew.join()
     if failures:
         raise failures[0]
     for comparer in comparers:
