@@ -48,7 +48,7 @@ def assert_nothing_is_half_written(layout, where):
                 pytest.fail(f"{path} is left after an interruption at {where}")
 
 
-def run(tree, path, outputs, moment=None):
+def run(tree, path, outputs, moment=None, diff=None):
     """Build; return what lines it came to, and what it raised."""
     caught = None
     with interrupted_at(moment) as lines:
@@ -58,6 +58,7 @@ def run(tree, path, outputs, moment=None):
                 tags=["demo:1"],
                 outputs=[output.format(path) for output in outputs],
                 layer=LayerOptions(threads=2),
+                diff=diff,
             )
         except BaseException as error:
             caught = error
@@ -80,20 +81,34 @@ OUTPUTS = {
 @pytest.mark.timeout(times(300, 7200))
 @pytest.mark.parametrize("outputs", OUTPUTS.values(), ids=OUTPUTS.keys())
 def test_at_any_line(tree, tmp_path, outputs):
+    check(tree, tmp_path, outputs, 150)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.timeout(times(300, 7200))
+def test_at_any_line_of_a_comparison(tree, tmp_path):
+    base = make_tree(tmp_path / "base", 40)
+    # What is imported for the first time is no line of the next builds.
+    build([tree], diff=str(base), outputs=[f"oci:{tmp_path}/first.oci"])
+    check(tree, tmp_path, OUTPUTS["a layout"], 40, str(base))
+
+
+def check(tree, tmp_path, outputs, samples, diff=None):
+    """Interrupt a build at some moments, all of them in the long form."""
     (tmp_path / "whole").mkdir()
-    lines, caught = run(tree, tmp_path / "whole", outputs)
+    lines, caught = run(tree, tmp_path / "whole", outputs, diff=diff)
     assert caught is None
     assert len(lines.counts) > 500
     # The first time and the second, at which many a `with` is left.
     moments = [(place, time) for place, count in lines.counts.items() for time in (1, 2) if time <= count]
     if not LONG:
-        moments = random.Random(20261125).sample(moments, 150)
+        moments = random.Random(20261125).sample(moments, samples)
     come_to = 0
     for number, moment in enumerate(moments):
         directory = tmp_path / f"{number}"
         directory.mkdir()
         before = descriptors()
-        lines, caught = run(tree, directory, outputs, moment)
+        lines, caught = run(tree, directory, outputs, moment, diff)
         left = our_threads()
         # What waits for another thread may be passed without waiting.
         assert isinstance(caught, KeyboardInterrupt) if lines.interrupted else caught is None, moment
