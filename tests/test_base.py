@@ -439,7 +439,7 @@ def test_what_was_fetched_before_it_broke_is_not_fetched_again(hub, blob, tmp_pa
     assert not (tmp_path / "out/blobs/sha256" / descriptor.digest.hex).exists()
     hub.seen.clear()
     result = fetched(hub, tmp_path / "out", descriptor, [])
-    assert (result.resumed, result.fetched) == (left, len(data) - left)
+    assert (result.kept, result.fetched) == (left, len(data) - left)
     (request,) = hub.requests("GET", "/blobs/")
     assert request.headers["range"] == f"bytes={left}-"
     assert (tmp_path / "out/blobs/sha256" / descriptor.digest.hex).read_bytes() == data

@@ -284,6 +284,29 @@ def test_a_tar_keeps_its_bytes(tree, capfd):
     assert str(result.layers[0].diff_id) == image_of("in.oci").config["rootfs"]["diff_ids"][0]
 
 
+def test_one_file_goes_where_it_is_told(tree, capfd):
+    """As with COPY: to the destination, or into it where a slash or a layer below says that it is a directory."""
+    Path("app").write_bytes(b"#!/bin/sh\n")
+    Path("app").chmod(0o755)
+    run(capfd, tree, "app:/usr/bin/tool", "app:/opt/", "app:/usr/bin", "-o", "out", "--chown", "0:0")
+    assert image_of("out").names()[1:] == [
+        ["usr", "usr/bin", "usr/bin/tool"],
+        ["opt", "opt/app"],
+        ["usr", "usr/bin", "usr/bin/app"],
+    ]
+    assert [step["created_by"] for step in image_of("out").config["history"]][1:3] == [
+        "COPY . /usr/bin/tool # fastoci",
+        "COPY . /opt # fastoci",
+    ]
+    # By its own name alone it could only be an archive, and is none.
+    _, err = run(capfd, "app", "-o", "no", code=1)
+    assert "error: app is no whole tar archive\n" in err
+    assert "hint:  for the file itself in the image, name its place there: app:/DEST\n" in err
+    _, err = run(capfd, "app", "-o", "no", "--chown", "0:0", code=2)
+    assert "a file is packed with a place: app:/DEST" in err
+    assert not Path("no").exists()
+
+
 def test_a_tar_may_come_through_a_named_pipe(tree):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
@@ -401,6 +424,14 @@ def test_a_tree_of_one_users_draws_a_warning(tree, monkeypatch):
         said.clear()
         build([str(tree)], outputs=[f"out{uid}{policy.uid}"], policy=policy, sink=said.append)
         assert [event.message for event in said if isinstance(event, events.Warned)] == expected
+    said.clear()
+    build([f"{tree}/etc/motd:/etc/motd", f"{tree}/bin"], outputs=["file"], sink=said.append)
+    monkeypatch.setattr("os.geteuid", lambda: 1001)
+    build([f"{tree}/etc/motd:/etc/motd", f"{tree}/bin"], outputs=["file"], sink=said.append)
+    assert [event.message for event in said if isinstance(event, events.Warned)] == [
+        "motd belongs to 1001:127",
+        "all 1 entries of bin belong to 1001:127",
+    ]
 
 
 # --- What it says
@@ -470,7 +501,10 @@ def test_plain_progress(tree, capfd):
         (["-"], "no name for the output", "-o oci:"),
         (["rootfs", "-o", "-", "-o", "type=oci"], "two outputs on stdout", None),
         (["rootfs", "-o", "-", "--json"], "stdout is for one", "--metadata-file"),
-        (["in.tar:/opt"], "is a tar archive", None),
+        (["in.tar:/opt"], "is a tar archive", "unpack it"),
+        (["in.tar", "-o", "oci-archive:in.tar"], "is the source in.tar itself", "another output"),
+        (["rootfs/etc/motd:/x", "-o", "oci-archive:./rootfs/../rootfs/etc/motd"], "is the source", "another output"),
+        (["rootfs/etc/motd:/.wh.x", "-o", "out"], "whiteout", "another destination"),
         (["in.tar", "--chown", "0"], "is a tar archive", None),
         (["in.tar", "rootfs", "--exclude", "x"], "is a tar archive", None),
         (["rootfs", "--chown", "root"], "--chown 'root'", "--chown 0:0"),
@@ -543,7 +577,7 @@ def test_a_failing_copy_leaves_the_image_nowhere(tree, monkeypatch):
 @pytest.mark.parametrize("output", ["out", "oci-archive:out.tar"])
 def test_a_missing_source_leaves_nothing(capfd, output):
     _, err = run(capfd, "nowhere", "-o", output, code=1)
-    assert "error: cannot read nowhere\ncause: No such file or directory\n" in err
+    assert "error: cannot read nowhere\ncause: No such file or directory\nhint:  check the path\n" in err
     assert not Path("out").exists()
     assert not Path("out.tar").exists()
 

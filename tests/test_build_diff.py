@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from fastoci.build import build
+from fastoci.documents import read_document
 from fastoci.errors import InvalidImageError, TreeError, UsageError
 from fastoci.events import Notice, Warned
-from fastoci.image import open_image, read_document
+from fastoci.image import open_image
 from fastoci.layerfiles import layer_members
 from fastoci.packlayer import pack_layer
 from fastoci.removals import Removals
@@ -323,7 +324,10 @@ class TestRefusals:
 
     def test_a_tar(self, old, tmp_path):
         tarfile.open(tmp_path / "some.tar", "w").close()
-        assert "tar archive" in self.refused(UsageError, tmp_path / "some.tar", diff=str(old)).what
+        assert "is none" in self.refused(UsageError, tmp_path / "some.tar", diff=str(old)).what
+
+    def test_one_file(self, old, new):
+        assert "is none" in self.refused(UsageError, f"{new}/data:/opt/data", diff=str(old)).what
 
     def test_what_is_taken_away_besides(self, old, new, image):
         removals = Removals.parse(["/etc/motd"], [])

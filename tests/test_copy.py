@@ -465,7 +465,7 @@ def test_what_stands_after_a_failure_is_said(large, hub, fastoci, tmp_path, quic
     hub.on("GET", layer, answer(503), times=100)
     code, _, err = fastoci("pull", f"{hub.host}/me/app:1", f"oci:{tmp_path}/out", "--retry=2")
     assert code == 4
-    assert "hint:  run the same command again: 1.0 of 3.0 MiB" in err
+    assert "hint:  run the same command again: 1.4 of 3.0 MiB" in err
 
 
 def test_an_archive_appears_whole_or_not(large, hub, tmp_path, quick):
@@ -498,3 +498,41 @@ def test_a_layout_gets_no_name_that_leads_out_of_it(kit, hub, tmp_path):
 def test_from_the_api():
     with pytest.raises(UsageError):
         pull("oci:x")
+
+
+@pytest.mark.parametrize("reference", ["me/app:1", "docker://me/app:1"])
+def test_a_pull_goes_to_the_disk(reference, hub, fastoci):
+    """To another registry leads `copy`, which takes credentials for both."""
+    source, target = reference.replace("me/", f"{hub.host}/me/"), f"docker://{hub.host}/you/app:1"
+    code, out, err = fastoci("pull", source, target)
+    assert (code, out) == (2, "")
+    assert f"hint:  fastoci copy {source} {target}\n" in err
+    assert hub.seen == []
+
+
+def test_what_a_fault_costs_is_said(large, hub, tmp_path, quick):
+    _, layer, _ = large
+    hub.on("GET", layer, cut, times=2)
+    events = []
+    pull(f"{hub.host}/me/app:1", f"oci:{tmp_path}/out", FAST, sink=events.append)
+    offsets = [event.resumed_at for event in events if isinstance(event, Retry)]
+    assert offsets == [None, CUT_AT, None, 2 * CUT_AT]
+    [summary] = [event for event in events if isinstance(event, PullSummary)]
+    assert summary.resumed == 2
+
+
+def test_not_a_byte_that_came_is_fetched_again(large, hub, tmp_path, quick):
+    """Neither in this run nor in the next."""
+    _, layer, data = large
+    hub.on("GET", layer, cut)
+    hub.on("GET", layer, answer(404))
+    with pytest.raises(RegistryError):
+        pull(f"{hub.host}/me/app:1", f"oci:{tmp_path}/out", FAST)
+    left = tmp_path / "out/.fastoci-partial" / layer.replace(":", "-")
+    assert left.read_bytes() == data[:CUT_AT]
+    events = []
+    pull(f"{hub.host}/me/app:1", f"oci:{tmp_path}/out", FAST, sink=events.append)
+    assert [seen.headers.get("range") for seen in hub.requests("GET", layer)][-1] == f"bytes={CUT_AT}-"
+    [summary] = [event for event in events if isinstance(event, PullSummary)]
+    assert summary.resumed == 1
+    assert SIZE - CUT_AT <= summary.fetched < SIZE

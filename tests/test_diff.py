@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from fastoci.build import build
 from fastoci.diff import diff
+from fastoci.documents import read_document
 from fastoci.errors import ImageNotFoundError, InvalidImageError
 from fastoci.events import CheckProgress
-from fastoci.image import open_image, read_document
+from fastoci.image import open_image
 from fastoci.imageconfig import ConfigOptions
 from fastoci.imagefiles import FileTree, read_layer
 from imagekit import ZSTD, LayoutKit, compress_zstd, make_tar, noise, push_by_hand

@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from fastoci.documents import read_document, select_manifest
 from fastoci.errors import (
     ImageNotFoundError,
     InvalidImageError,
@@ -14,7 +15,7 @@ from fastoci.errors import (
     StoreError,
     UsageError,
 )
-from fastoci.image import locate_image, open_image, read_document, select_manifest
+from fastoci.image import locate_image, open_image
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest

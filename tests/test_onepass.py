@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import io
@@ -174,6 +175,28 @@ def test_with_an_output_as_well(tree, hub, tmp_path):
     assert found == blobs
 
 
+@pytest.mark.parametrize("upload", ["chunked", "monolithic"])
+def test_with_an_output_as_well_it_is_read_from_there(tree, hub, other, tmp_path, monkeypatch, upload):
+    """What a fault needs again is neither packed again nor stored a second time."""
+
+    def never(*_, **__):
+        raise AssertionError
+
+    blobs, digest = two_passes(tree, tmp_path / "two")
+    monkeypatch.setattr("fastoci.layer.stream.BlocksAhead", never)
+    monkeypatch.setattr("fastoci.onepass.tempfile.TemporaryFile", never)
+    for registry, style in ((hub, "2.8"), (other, "3.1")):
+        registry.style = style
+        registry.on("PATCH" if upload == "chunked" else "PUT", UPLOADS, reset_at(1000), skip=3, times=2)
+        registry.on("PATCH" if upload == "chunked" else "PUT", UPLOADS, reset_at(1000))
+    names = [f"{hub.host}/me/app:1", f"{other.host}/me/app:1"]
+    push(tree, *names, outputs=[f"oci:{tmp_path}/one:1", "type=registry"], upload=upload)
+    for registry in (hub, other):
+        assert_stands(registry, "me/app", digest, blobs)
+    found = {f"sha256:{file.name}": file.read_bytes() for file in (tmp_path / "one/blobs/sha256").iterdir()}
+    assert found == blobs
+
+
 def test_on_a_base_at_the_same_registry(tree, hub, tmp_path):
     """Its layers are mounted, and the new one is sent while it is packed."""
     below = make_tree(tmp_path / "below", seed=2)
@@ -259,12 +282,13 @@ def test_a_registry_that_takes_blobs_as_a_whole(tree, hub, tmp_path, monkeypatch
 
 def test_no_room_for_a_blob_as_a_whole(tree, hub, tmp_path, monkeypatch):
     _, digest = two_passes(tree, tmp_path / "two")
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+
+    def full(**options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fastoci.onepass.tempfile.TemporaryFile", full)
     seen = []
-    outputs = ["type=registry", f"oci:{tmp_path}/out:1"]
-    assert (
-        str(push(tree, f"{hub.host}/me/app:1", upload="monolithic", outputs=outputs, sink=seen.append).digest) == digest
-    )
+    assert str(push(tree, f"{hub.host}/me/app:1", upload="monolithic", sink=seen.append).digest) == digest
     assert [event for event in seen if isinstance(event, events.Notice) and "packed twice" in event.message]
 
 

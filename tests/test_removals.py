@@ -11,8 +11,9 @@ import tarfile
 import pytest
 
 from fastoci.build import build
+from fastoci.documents import read_document
 from fastoci.errors import UsageError
-from fastoci.image import open_image, read_document
+from fastoci.image import open_image
 from fastoci.imagefiles import FileTree, read_layer
 from fastoci.removals import Removals
 from fastoci.validate import validate

@@ -21,7 +21,8 @@ from fake_registry import answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastoci import blobcheck
+from fastoci.checks import blob as blobcheck
+from fastoci.checks.findings import Finding, Findings
 from fastoci.errors import (
     ImageNotFoundError,
     InvalidImageError,
@@ -30,7 +31,6 @@ from fastoci.errors import (
     StoreError,
 )
 from fastoci.events import CheckProgress, Notice
-from fastoci.findings import Finding, Findings
 from fastoci.registry.options import RegistryOptions
 from fastoci.validate import validate
 from imagekit import (

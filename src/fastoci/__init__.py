@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastoci import errors, events
     from fastoci.build import BuildResult
     from fastoci.build import build as build_image
+    from fastoci.checks.findings import Finding
     from fastoci.copy import CopiedImage
     from fastoci.copy import copy as copy_image
     from fastoci.copy import pull as pull_image
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
         UsageError,
     )
     from fastoci.events import Event, Sink
-    from fastoci.findings import Finding
     from fastoci.gc import Collected, collect_garbage
     from fastoci.image import ImageSource, open_image
     from fastoci.imageconfig import ConfigOptions
@@ -92,7 +92,7 @@ _HOMES = {
     "Difference": "fastoci.diff",
     "Digest": "fastoci.spec.digest",
     "Event": "fastoci.events",
-    "Finding": "fastoci.findings",
+    "Finding": "fastoci.checks.findings",
     "ImageName": "fastoci.spec.imagename",
     "ImageSource": "fastoci.image",
     "Inspection": "fastoci.inspect",

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fastoci.cache import CachedImage, open_cache
+from fastoci.documents import read_document, select_manifest
 from fastoci.errors import InvalidImageError
 from fastoci.events import Notice, Sink, Warned
-from fastoci.image import ImageSource, StoredImage, open_image, options_for, read_document, select_manifest
+from fastoci.image import ImageSource, StoredImage, open_image, options_for
 from fastoci.imageconfig import inherited
 from fastoci.layer.pack import PackedLayer
 from fastoci.layerfiles import BaseLayerFiles

@@ -1,4 +1,4 @@
-"""Build: source trees and tar archives become the layers of one image, which goes to every destination asked for.
+"""Build: trees, files and tar archives become the layers of one image, which goes to every destination asked for.
 
 Each tree is packed once. The first layout among the destinations takes the layers as they are made (a private one
 where there is none), and the other destinations are given copies.
@@ -102,7 +102,7 @@ def build(
     """Make one image of the sources, one layer each, lowest first.
 
     Args:
-        sources: Directories and tar archives, `SRC[:/DEST]`; `-` is a tar archive on stdin.
+        sources: Directories, tar archives, and files with a destination, `SRC[:/DEST]`; `-` is a tar archive on stdin.
         tags: References for the image.
         outputs: Destinations as `-o` has them; without any, and without `push` and `load`, `./NAME.oci`.
         push: Whether the image goes to the registries that the tags name.
@@ -229,8 +229,8 @@ class _Build:
         """Make sure that every registry would take the image; return what sends it the layers while they are packed."""
         if not self._plan.pushes:
             return None
+        from fastoci.destinations import Mount
         from fastoci.onepass import LayerUploads
-        from fastoci.push import Mount
 
         mount = None if self._upload.mount_from is None else Mount.parse(self._upload.mount_from)
         uploads = stack.enter_context(

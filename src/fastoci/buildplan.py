@@ -10,7 +10,7 @@ from fastoci.errors import TreeError, UsageError
 from fastoci.output import STDOUT, Output, check_outside, default_output
 from fastoci.spec.reference import Reference
 from fastoci.tree.policy import TreePolicy
-from fastoci.tree.source import STDIN, TreeSource
+from fastoci.tree.source import STDIN, TreeSource, is_tree
 
 __all__ = ["BuildPlan"]
 
@@ -105,27 +105,27 @@ def _tag(text: str) -> Reference:
     return reference
 
 
-def is_tree(source: TreeSource) -> bool:
-    """Return whether a source is a directory, and not a tar archive."""
-    return source.path != STDIN and os.path.isdir(source.path)
-
-
 def _check_source(source: TreeSource, policy: TreePolicy) -> None:
     if source.path != STDIN:
         try:
             os.stat(source.path)
         except OSError as error:
             raise TreeError(
-                f"cannot read {source.path}", path=source.path, cause=error.strerror, errno=error.errno
+                f"cannot read {source.path}",
+                path=source.path,
+                cause=error.strerror,
+                hint="check the path" if isinstance(error, FileNotFoundError) else None,
+                errno=error.errno,
             ) from error
         if is_tree(source):
             return
     if source.dest != "/":
         raise UsageError(
-            f"{source.path} is a tar archive, which keeps its bytes, and cannot be placed under {source.dest}"
+            f"{source.path} is a tar archive, which keeps its bytes, and cannot be placed under {source.dest}",
+            hint="unpack it and name the directory; for the archive itself as a file, name a directory that holds it",
         )
     if replace(policy, mtime_limit=None) != TreePolicy():
         raise UsageError(
             f"{source.path} is a tar archive, which keeps its bytes: owners, patterns and the like are for trees",
-            hint="leave these options out, or name a directory",
+            hint=f"leave these options out, or name a directory; a file is packed with a place: {source.path}:/DEST",
         )

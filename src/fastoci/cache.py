@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.reference import Reference
-    from fastoci.store.verified import Hasher
+    from fastoci.store.verified import Hasher, VerifiedStream
 
 __all__ = ["CachedImage", "cache_path", "open_cache"]
 
@@ -129,7 +129,7 @@ class CachedImage(Source):
                 self._source,
                 descriptor,
                 self._cache,
-                title=f"base {descriptor.digest.hex[:8]}",
+                title=f"base {descriptor.digest.short}",
                 sink=self._sink,
                 stop=self._stop,
             )
@@ -138,13 +138,18 @@ class CachedImage(Source):
             os.utime(stream.fileno())  # it was of use
         return stream
 
-    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> VerifiedStream:
         """Return a stream of a blob from an offset on; the end of one of wrong bytes is an error."""
         return open_verified(self.open_blob(descriptor), descriptor, self._cache.path, offset, hasher)
 
     def has_blob(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether a blob is there, and of that size where one is given."""
         return self._cache.has_blob(digest, size) or self._source.has_blob(digest, size)
+
+    @property
+    def mended(self) -> int:
+        """How often, so far, a stream of a blob broke off and was gone on with."""
+        return self._source.mended
 
     def origin(self, digest: Digest) -> Reference | None:
         """Return the repository at a registry that a blob comes from."""

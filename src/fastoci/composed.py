@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.reference import Reference
-    from fastoci.store.verified import Hasher
+    from fastoci.store.verified import Hasher, VerifiedStream
 
 __all__ = ["ComposedImage"]
 
@@ -65,7 +65,7 @@ class ComposedImage(Source):
         data = self._documents.get(descriptor.digest)
         return self._part(descriptor.digest).open_blob(descriptor) if data is None else io.BytesIO(data)
 
-    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> VerifiedStream:
         """Return a stream of a blob from an offset on; the end of one of wrong bytes is an error."""
         data = self._documents.get(descriptor.digest)
         if data is not None:
@@ -82,6 +82,11 @@ class ComposedImage(Source):
     def origin(self, digest: Digest) -> Reference | None:
         """Return the repository at a registry that a blob comes from."""
         return self._parts[digest].origin(digest) if digest in self._parts else None
+
+    @property
+    def mended(self) -> int:
+        """How often, so far, a stream of a blob broke off and was gone on with."""
+        return sum(part.mended for part in self._distinct())
 
     def cancel(self) -> None:
         """Have whoever waits for one of the parts wait no longer."""

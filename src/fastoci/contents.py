@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastoci.documents import read_document
 from fastoci.errors import InvalidImageError
-from fastoci.image import read_document
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
 from fastoci.spec.index import Index
@@ -24,7 +24,6 @@ __all__ = ["Contents"]
 
 _NESTING = 4  # indexes within indexes; one within another is what is seen
 _MOST = 100_000  # documents and blobs of one image; a manifest of 4 MiB has room for 20,000 layers
-_TITLE_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def _walk(
 def _blobs(manifest: Manifest) -> Iterator[tuple[Descriptor, str]]:
     yield manifest.config, "config"
     for layer in manifest.layers:
-        yield layer, layer.digest.hex[:_TITLE_DIGITS]
+        yield layer, layer.digest.short
 
 
 def _is_elsewhere(source: ImageSource, blob: Descriptor) -> bool:

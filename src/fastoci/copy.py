@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.contents import Contents
 from fastoci.counted import CountedReader
+from fastoci.destinations import destination
+from fastoci.documents import select_manifest
 from fastoci.ending import EndingStack
 from fastoci.errors import RegistryError, UsageError
 from fastoci.events import BlobDone, BlobProgress, PullSummary, Sink, Tagged, Throttle, discard
 from fastoci.fetch import Fetched, fetch_blob, summary_of
-from fastoci.image import ImageSource, StoredImage, locate_image, open_image, select_manifest
+from fastoci.image import ImageSource, StoredImage, locate_image, open_image
 from fastoci.parallel import run_all
-from fastoci.push import deliver, destination
+from fastoci.push import deliver
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.annotations import IMAGE_NAME, REF_NAME
 from fastoci.spec.imagename import ImageName
@@ -108,7 +110,7 @@ def pull(
 
     Args:
         reference: Its name there.
-        target: Where to; None is `./NAME.oci`, a layout named after the repository.
+        target: Where to on this disk; None is `./NAME.oci`, a layout named after the repository.
         options: How the registry is reached.
         platform: See `copy`.
         stdout: See `copy`.
@@ -122,9 +124,17 @@ def pull(
     wanted = Reference.parse(image.target)
     if target is None:
         target = ImageName("oci", f"./{wanted.repository.rpartition('/')[2]}.oci")
-    elif isinstance(target, str) and target != STDOUT and ImageName.parse(target).transport is None:
-        # What is pulled goes to the disk, whatever the name looks like.
-        target = f"./{target}"
+    elif target != STDOUT:
+        place = ImageName.parse(target) if isinstance(target, str) else target
+        if place.transport == "docker":
+            raise UsageError(
+                f"{target} is no place to pull to",
+                cause="pull writes to the disk, and this is at a registry",
+                hint=f"fastoci copy {reference} {target}",
+            )
+        if place.transport is None:
+            # What is pulled goes to the disk, whatever the name looks like.
+            target = f"./{target}"
     return copy(
         ImageName("docker", wanted.name, wanted.tag, wanted.digest),
         target,
@@ -213,7 +223,7 @@ def _to_layout(
                 writer.write(data)
                 writer.commit(manifest.digest)
         layout.put_manifest(descriptor, names)
-    return _done(descriptor, contents, image, names, summary_of(results), sink)
+    return _done(descriptor, contents, image, names, summary_of(results, source.mended), sink)
 
 
 def _fetching(
@@ -254,7 +264,7 @@ def _to_archive(
         archive.put_manifest(descriptor, names)
         archive.finish(names)
     fetched = [Fetched(fetched=blob.size) for blob, _ in contents.blobs]
-    return _done(descriptor, contents, image, names, summary_of(fetched), sink)
+    return _done(descriptor, contents, image, names, summary_of(fetched, source.mended), sink)
 
 
 def _telling(descriptor: Descriptor, title: str, sink: Sink) -> Callable[[int], None]:

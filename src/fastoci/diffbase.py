@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal
 
-from fastoci.buildplan import is_tree
 from fastoci.ending import ending_context
 from fastoci.errors import TreeError, UsageError
 from fastoci.events import CheckProgress, Sink, Throttle, Warned
@@ -15,6 +14,7 @@ from fastoci.tree.changes import BaseTable, DiffBase, TreeBase
 from fastoci.tree.patterns import compile_patterns
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.recorded import Recorded, record
+from fastoci.tree.source import STDIN, TreeSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fastoci.image import ImageSource
     from fastoci.removals import Removals
     from fastoci.spec.descriptor import Descriptor
-    from fastoci.tree.source import TreeSource
 
 __all__ = ["ImageBase", "check_diff", "diff_base"]
 
@@ -53,8 +52,8 @@ def check_diff(
     if len(sources) != 1:
         raise UsageError(f"--diff compares one source with its base, and {len(sources)} are named")
     source = sources[0]
-    if not is_tree(source):
-        raise UsageError(f"{source.path} is a tar archive, which keeps its bytes, and is not compared")
+    if source.path == STDIN or not os.path.isdir(source.path):
+        raise UsageError(f"--diff compares directories, and {source.path} is none")
     if removals:
         raise UsageError(
             "--delete and --opaque do not go with --diff",

@@ -164,7 +164,10 @@ class Tagged(NamedTuple):
 
 
 class PushSummary(NamedTuple):
-    """What a push cost, in bytes: sent in all, not sent because it stood, gone on from, and sent a second time."""
+    """What a push cost, in bytes: sent in all, not sent because it stood or was mounted, and sent a second time.
+
+    `resumed` is how often an upload was gone on with where the registry held a part of it.
+    """
 
     sent: int
     skipped: int
@@ -174,7 +177,10 @@ class PushSummary(NamedTuple):
 
 
 class PullSummary(NamedTuple):
-    """What a pull cost, in bytes: fetched now, not fetched because it stood, and left by an earlier run."""
+    """What a pull cost, in bytes: fetched now, and not fetched because it stood.
+
+    `resumed` is how often a blob was gone on with where a part of it was here: after a fault, or by another run.
+    """
 
     fetched: int
     skipped: int

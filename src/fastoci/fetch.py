@@ -16,15 +16,15 @@ from fastoci.store.partial import PartialBlob
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable
-    from typing import BinaryIO
+    from collections.abc import Iterable
 
     from fastoci.image import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.store.blobs import BlobWriter
     from fastoci.store.layout import Layout
+    from fastoci.store.verified import VerifiedStream
 
-__all__ = ["Fetched", "copy_stream", "fetch_blob", "summary_of"]
+__all__ = ["Fetched", "fetch_blob", "summary_of"]
 
 _PIECE = 1 << 20
 
@@ -36,12 +36,12 @@ class Fetched:
     Attributes:
         fetched: Read now.
         skipped: Not read, because the blob stood.
-        resumed: Left by an earlier run.
+        kept: Left by an earlier run.
     """
 
     fetched: int = 0
     skipped: int = 0
-    resumed: int = 0
+    kept: int = 0
 
 
 def fetch_blob(
@@ -72,9 +72,9 @@ def fetch_blob(
     started = time.monotonic()
     with layout.partial_writer(descriptor) or layout.blob_writer() as writer:
         fetch = _Fetch(source, descriptor, writer, title, sink, stop)
-        resumed = fetch.run()
+        kept = fetch.run()
     sink(BlobDone(str(descriptor.digest), title, descriptor.size, "pulled", time.monotonic() - started))
-    return Fetched(fetched=descriptor.size - resumed, resumed=resumed)
+    return Fetched(fetched=descriptor.size - kept, kept=kept)
 
 
 class _Fetch:
@@ -99,21 +99,21 @@ class _Fetch:
     def run(self) -> int:
         """Fetch it, and return how many bytes were there before."""
         partial = self._writer if isinstance(self._writer, PartialBlob) else None
-        resumed = 0 if partial is None else partial.size
+        kept = 0 if partial is None else partial.size
         while True:
             try:
-                self._receive(partial, resumed)
+                self._receive(partial, kept)
             except (BlobMismatchError, InvalidImageError) as error:
                 if partial is not None:
                     partial.restart()
-                if not resumed:
+                if not kept:
                     raise
                 # Whether it is the source that is wrong or what was left here, one more reading tells.
                 self._sink(Retry(self._title, f"what an earlier run left is not its beginning ({error.cause})", 0.0))
-                resumed = 0
+                kept = 0
             else:
                 self._writer.commit(self._descriptor.digest)
-                return resumed
+                return kept
 
     def _receive(self, partial: PartialBlob | None, offset: int) -> None:
         hasher = self._descriptor.digest.hasher()
@@ -122,54 +122,36 @@ class _Fetch:
             if offset < self._descriptor.size:
                 self._sink(Retry(self._title, "an earlier run was stopped", 0.0, offset, pulling=True))
         with self._source.open_verified(self._descriptor, offset, hasher) as stream:
-            copy_stream(stream, self._writer.write, self._descriptor, self._title, self._sink, self._stop, offset)
+            self._copy(stream, offset)
+
+    def _copy(self, stream: VerifiedStream, offset: int) -> None:
+        """Read the blob's stream, which begins at `offset`, to its end."""
+        throttle = Throttle()
+        digest, size = str(self._descriptor.digest), self._descriptor.size
+        self._sink(BlobProgress(digest, self._title, offset, size, pulling=True))
+        while True:
+            if self._stop.is_set():
+                raise StoppedError
+            # What one read brings, however little, is written before the next one may fail.
+            piece = stream.read1(_PIECE)
+            if not piece:
+                return
+            self._writer.write(piece)
+            offset += len(piece)
+            if throttle.due():
+                self._sink(BlobProgress(digest, self._title, offset, size, pulling=True))
 
 
-def copy_stream(
-    stream: BinaryIO,
-    write: Callable[[bytes], object],
-    descriptor: Descriptor,
-    title: str,
-    sink: Sink,
-    stop: threading.Event,
-    offset: int = 0,
-) -> None:
-    """Read a blob's stream to its end.
+def summary_of(results: Iterable[Fetched], mended: int) -> PullSummary:
+    """Return the sum of several.
 
     Args:
-        stream: The blob's bytes from `offset` on.
-        write: Takes each piece.
-        descriptor: The blob's.
-        title: What to call it on screen.
-        sink: Told how it goes on.
-        stop: Ends the work when it is set.
-        offset: Where in the blob the stream begins.
-
-    Raises:
-        StoppedError: `stop` was set.
-        FastociError: Whatever the stream and `write` raise.
+        results: What fetching each blob came to.
+        mended: See `ImageSource.mended`.
     """
-    throttle = Throttle()
-    at = offset
-    digest = str(descriptor.digest)
-    sink(BlobProgress(digest, title, at, descriptor.size, pulling=True))
-    while True:
-        if stop.is_set():
-            raise StoppedError
-        piece = stream.read(_PIECE)
-        if not piece:
-            return
-        write(piece)
-        at += len(piece)
-        if throttle.due():
-            sink(BlobProgress(digest, title, at, descriptor.size, pulling=True))
-
-
-def summary_of(results: Iterable[Fetched]) -> PullSummary:
-    """Return the sum of several."""
     results = list(results)
     return PullSummary(
         fetched=sum(result.fetched for result in results),
         skipped=sum(result.skipped for result in results),
-        resumed=sum(result.resumed for result in results),
+        resumed=sum(result.kept > 0 for result in results) + mended,
     )

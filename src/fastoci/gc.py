@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastoci.checks.findings import Findings
+from fastoci.checks.layout import list_blobs
 from fastoci.ending import EndingStack
 from fastoci.errors import InvalidImageError, StoreError, UsageError
-from fastoci.findings import Findings
 from fastoci.image import locate_image
-from fastoci.layoutcheck import list_blobs
 from fastoci.spec import canonical, mediatypes
 from fastoci.spec.canonical import DOCUMENT_LIMIT
 from fastoci.spec.descriptor import Descriptor

@@ -10,14 +10,10 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, Self
 
-from fastoci.errors import ImageNotFoundError, InvalidImageError
+from fastoci.errors import InvalidImageError
 from fastoci.events import Sink, discard
-from fastoci.spec import mediatypes
 from fastoci.spec.canonical import DOCUMENT_LIMIT
 from fastoci.spec.imagename import ImageName
-from fastoci.spec.index import Index
-from fastoci.spec.manifest import Manifest
-from fastoci.spec.platform import Platform
 from fastoci.spec.reference import Reference
 from fastoci.store.layout import Layout
 from fastoci.store.verified import open_verified
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.store.archive_reader import Archive
-    from fastoci.store.verified import Hasher
+    from fastoci.store.verified import Hasher, VerifiedStream
 
 __all__ = [
     "ImageSource",
@@ -41,20 +37,13 @@ __all__ = [
     "named_hosts",
     "open_image",
     "options_for",
-    "read_document",
-    "select_manifest",
 ]
-
-_NESTING = 4  # indexes within indexes; one within another is what is seen
 
 _KEPT = 16 << 20  # bytes of documents from a registry that are not asked for again
 _OCI_LAYOUT = "oci-layout"
 _TAR_MAGIC = (257, b"ustar")  # POSIX pax, "ustar Interchange Format"
 # What compresses a tar: an archive in it is refused, with a word on how to unpack it, and not looked for at a registry.
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
-
-# What a processor runs besides its own variant, best first (containerd's platformVector).
-_RUNS = {"arm": ("v8", "v7", "v6", "v5"), "arm64": ("v9", None), "amd64": ("v4", "v3", "v2", None)}
 
 
 class ImageSource(Protocol):
@@ -85,7 +74,7 @@ class ImageSource(Protocol):
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
         """Return a stream of a blob. Whether it has its digest is for the reader to find out."""
 
-    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> VerifiedStream:
         """Return a stream of a blob from an offset on, which raises at its end where the bytes have not its digest.
 
         Args:
@@ -104,6 +93,10 @@ class ImageSource(Protocol):
 
     def origin(self, digest: Digest) -> Reference | None:
         """Return the repository at a registry that a blob comes from, None where it comes from no registry."""
+
+    @property
+    def mended(self) -> int:
+        """How often, so far, a stream of a blob broke off and was gone on with."""
 
     def cancel(self) -> None:
         """Have whoever waits for a registry, in any thread, wait no longer; nothing can be read after it."""
@@ -124,6 +117,11 @@ class Source:
     def origin(self, digest: Digest) -> Reference | None:  # noqa: ARG002 - others have more than one place for blobs
         """A disk is no registry."""
         return None
+
+    @property
+    def mended(self) -> int:
+        """Nothing breaks off on a disk."""
+        return 0
 
     def cancel(self) -> None:
         """Nobody waits long for a disk."""
@@ -193,7 +191,7 @@ class StoredImage(Source):
         """Return a stream of a blob; it can seek."""
         return self.store.open_blob(descriptor)
 
-    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> VerifiedStream:
         """Return a stream of a blob from an offset on; the end of one of wrong bytes is an error."""
         return open_verified(self.store.open_blob(descriptor), descriptor, self.path, offset, hasher)
 
@@ -271,7 +269,7 @@ class RegistryImage(Source):
         """Return a stream of a blob, which raises at its end where the bytes have not its digest."""
         return self.client.open_blob(self.reference.repository, descriptor)
 
-    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> VerifiedStream:
         """Return a stream of a blob from an offset on; the end of one of wrong bytes is an error."""
         return self.client.open_blob(self.reference.repository, descriptor, offset=offset, hasher=hasher)
 
@@ -283,6 +281,11 @@ class RegistryImage(Source):
     def origin(self, digest: Digest) -> Reference | None:  # noqa: ARG002 - all of an image's blobs are in its repository
         """Return the repository."""
         return self.reference
+
+    @property
+    def mended(self) -> int:
+        """How often, so far, a stream of a blob broke off and was gone on with."""
+        return self.client.mended
 
     def cancel(self) -> None:
         """Have whoever waits for the registry wait no longer."""
@@ -367,73 +370,6 @@ def named_hosts(*names: str | ImageName | None) -> set[str]:
     """
     located = [locate_image(name) for name in names if name is not None]
     return {"", *(Reference.parse(image.target).host for image in located if image.transport == "docker")}
-
-
-def read_document(source: ImageSource, descriptor: Descriptor) -> Manifest | Index:
-    """Return the manifest or index that a descriptor means.
-
-    Raises:
-        InvalidImageError: It is neither, or not valid.
-        ImageNotFoundError: It is not there.
-        RegistryError: The registry does not give it out.
-    """
-    what = f"{descriptor.digest} in {source.name}"
-    if descriptor.media_type in mediatypes.INDEXES:
-        return Index.from_bytes(source.read_manifest(descriptor), descriptor.media_type, f"the index {what}")
-    if descriptor.media_type in mediatypes.MANIFESTS:
-        return Manifest.from_bytes(source.read_manifest(descriptor), descriptor.media_type, f"the manifest {what}")
-    raise InvalidImageError(
-        f"{what} is neither a manifest nor an index",
-        cause=f"its media type is {descriptor.media_type[:100]!r}",
-        hint="push it again with a newer tool" if "manifest.v1+" in descriptor.media_type else None,
-        digest=str(descriptor.digest),
-    )
-
-
-def select_manifest(source: ImageSource, descriptor: Descriptor, platform: Platform | None) -> Descriptor:
-    """Return the manifest to use: the descriptor itself, or where it is an index the member for a platform.
-
-    Args:
-        source: Where to read indexes.
-        descriptor: Of a manifest or an index.
-        platform: None is this machine's.
-
-    Raises:
-        ImageNotFoundError: The index has none for it; the cause lists the platforms that it has.
-        InvalidImageError: A document is not valid.
-    """
-    wanted = (platform or Platform.host()).normalized()
-    for _ in range(_NESTING):
-        if descriptor.media_type not in mediatypes.INDEXES:
-            return descriptor
-        index = read_document(source, descriptor)
-        assert isinstance(index, Index)  # noqa: S101 - by its media type
-        member = next(filter(None, map(index.for_platform, _acceptable(wanted))), None)
-        if member is None:
-            raise ImageNotFoundError(
-                f"{source.name} has no image for {wanted}",
-                path=source.name,
-                cause=f"it has {_platforms(index)}",
-                hint="--platform OS/ARCH[/VARIANT]",
-            )
-        descriptor = member
-    raise InvalidImageError(f"{source.name} is nested too deeply", cause=f"more than {_NESTING} indexes in each other")
-
-
-def _acceptable(platform: Platform) -> list[Platform]:
-    """Return a platform and what else runs on it, best first."""
-    variants = _RUNS.get(platform.architecture, ())
-    if platform.variant not in variants:
-        return [platform]
-    return [
-        Platform(platform.os, platform.architecture, variant)
-        for variant in variants[variants.index(platform.variant) :]
-    ]
-
-
-def _platforms(index: Index) -> str:
-    known = dict.fromkeys(str(entry.platform) for entry in index.manifests if entry.platform is not None)
-    return ", ".join(known) or "none that names a platform"
 
 
 def _is_image(path: str) -> bool:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from fastoci.composed import ComposedImage
 from fastoci.contents import Contents
 from fastoci.copy import STDOUT, CopiedImage, put
+from fastoci.documents import read_document
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import ImageSource, locate_image, open_image, options_for, read_document
+from fastoci.image import ImageSource, locate_image, open_image, options_for
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastoci.documents import read_document, select_manifest
 from fastoci.errors import ImageNotFoundError, InvalidImageError
 from fastoci.events import Sink, discard
-from fastoci.image import open_image, read_document, select_manifest
+from fastoci.image import open_image
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig

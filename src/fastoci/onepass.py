@@ -2,13 +2,14 @@
 
 Each layer's blob is a `BlobStream`, one for each registry: the packer writes it, an upload reads it, and nothing is
 stored between them. An upload that falls behind has its bytes made again from the plan, so plans stay open until all
-is sent. Only for a registry that takes a blob as a whole, and so would have all of it made twice, it is kept in a
-temporary file, where there is room. What fails first stops packing and uploads; the sessions of uploads that were not
-at fault stay, for whoever runs the command again.
+is sent; where a layout takes the blob as well, it is read from there instead. Only for a registry that takes a blob as
+a whole, and so would have all of it made twice, it is kept in a temporary file, where there is room. What fails first
+stops packing and uploads; the sessions of uploads that were not at fault stay, for whoever runs the command again.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import time
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
     from fastoci.spec.digest import Digest
     from fastoci.spec.reference import Reference
+    from fastoci.store.blobs import BlobWriter
 
 __all__ = ["LayerUploads", "Sent"]
 
@@ -161,12 +163,13 @@ class LayerUploads(Ending):
         """Enter the context of a plan, which stays open until all is sent."""
         return self._plans.enter_context(plan)
 
-    def pack(self, planned: PlannedLayer, writer: BlobSink | None) -> PackedLayer:
+    def pack(self, planned: PlannedLayer, writer: BlobWriter | None) -> PackedLayer:
         """Pack a layer, and send it meanwhile. It may be on its way still when this returns.
 
         Args:
             planned: The layer; its plan was opened by `open`.
-            writer: Takes the blob, too; None: nobody else wants it, and what stands already need not be made.
+            writer: Takes the blob, too, and what is sent again comes from there; None: nobody else wants it, and what
+                stands already need not be made.
 
         Raises:
             TreeError: It cannot be packed.
@@ -176,7 +179,7 @@ class LayerUploads(Ending):
             known = self._before.find(planned)
             if known is not None and self._stands(known, planned.title):
                 return planned.packed_before(known.descriptor, known.diff_id)
-        begun = [self._begin(host, planned) for host in self._repositories]
+        begun = [self._begin(host, planned, writer) for host in self._repositories]
         sinks: list[BlobSink] = [upload.stream for upload in begun]
         try:
             packed = planned.pack(_Tee(sinks if writer is None else [writer, *sinks]))
@@ -209,15 +212,18 @@ class LayerUploads(Ending):
         self._sent.results += [upload.result for upload in self._uploads if upload.result is not None]
         return self._sent
 
-    def _begin(self, host: str, planned: PlannedLayer) -> _Upload:
+    def _begin(self, host: str, planned: PlannedLayer, writer: BlobWriter | None) -> _Upload:
         free = self._slots.acquire(blocking=False)
         # Who has to wait for others to end gets nothing kept: it would be kept for long.
         chunk = self._options.chunk_size or DEFAULT_CHUNK
         window = min(_WINDOW_CHUNKS * chunk, _LARGEST_WINDOW) if free else 0
         client, repository = self._sent.clients[host], self._repositories[host][0]
         whole = client.profile.first_mode(self._options.upload) is not Mode.CHUNKED
-        spool = self._open_spool() if whole else None
-        stream = BlobStream(planned, f"place:{planned.place}", window, spool=spool)
+        stored = None if writer is None else writer.open_written()
+        if stored is not None:
+            self._stack.callback(os.close, stored)
+        spool = self._open_spool() if stored is None and whole else stored
+        stream = BlobStream(planned, f"place:{planned.place}", window, spool=spool, filled=stored is not None)
 
         def run() -> UploadResult:
             if not free:

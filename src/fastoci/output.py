@@ -14,7 +14,7 @@ from typing import Literal
 from fastoci.errors import UsageError
 from fastoci.spec.imagename import ImageName
 from fastoci.spec.reference import is_tag
-from fastoci.tree.source import STDIN, TreeSource
+from fastoci.tree.source import ARCHIVE_SUFFIXES, STDIN, TreeSource
 
 __all__ = ["STDOUT", "Output", "OutputKind", "check_outside", "default_output"]
 
@@ -23,7 +23,6 @@ STDOUT = "-"
 OutputKind = Literal["oci", "oci-archive", "docker-archive", "registry", "load"]
 
 _BOOLEANS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
-_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tar.xz", ".txz")
 _TRANSPORTS = ("oci:", "oci-archive:", "docker-archive:", "docker://")
 _HINT = "-o oci:DIR, oci-archive:FILE, docker-archive:FILE, DIR, - or type=oci,dest=FILE"
 
@@ -73,7 +72,7 @@ class Output:
 
 def _from_name(text: str) -> Output:
     if not text.startswith(_TRANSPORTS):
-        if text.endswith(_TAR_SUFFIXES):
+        if text.endswith(ARCHIVE_SUFFIXES):
             raise UsageError(
                 f"-o {text}: a path without a transport is a layout, which is a directory",
                 hint=f"-o oci-archive:{text}, or -o oci:{text} where a directory is meant",
@@ -154,7 +153,7 @@ def default_output(sources: Sequence[TreeSource]) -> Output:
     name = "" if path == STDIN else os.path.basename(path.rstrip("/"))
     if path != STDIN and name in {"", ".", ".."}:
         name = os.path.basename(os.path.realpath(path))
-    for suffix in _TAR_SUFFIXES:
+    for suffix in ARCHIVE_SUFFIXES:
         if name.endswith(suffix) and len(name) > len(suffix) and not os.path.isdir(path):
             name = name.removesuffix(suffix)
             break
@@ -166,22 +165,26 @@ def default_output(sources: Sequence[TreeSource]) -> Output:
 
 
 def check_outside(path: str, what: str, sources: Sequence[TreeSource], *, hint: str | None = None) -> None:
-    """Refuse a path to be written that lies inside a tree to be read: it would change while it is packed.
+    """Refuse a path to be written that lies inside a tree to be read, which would change while it is packed, or is it.
 
     Args:
         path: What is going to be written.
         what: What to call it, as in `the output ./x.oci`.
-        sources: The trees; those that are no directories do not matter.
+        sources: The trees, files and archives.
         hint: What to do instead; None proposes an output beside the tree.
 
     Raises:
-        UsageError: It lies inside one of them.
+        UsageError: It lies inside one of them, or is one.
     """
     real = os.path.realpath(path)
     for source in sources:
-        if source.path == STDIN or not os.path.isdir(source.path):
+        if source.path == STDIN:
             continue
         tree = os.path.realpath(source.path)
+        if not os.path.isdir(tree):
+            if real == tree:
+                raise UsageError(f"{what} is the source {source.path} itself", hint=hint or "name another output")
+            continue
         if os.path.commonpath([real, tree]) == tree:
             raise UsageError(
                 f"{what} lies inside the source {source.path}",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from fastoci.events import Sink
     from fastoci.registry.options import RegistryOptions
-    from fastoci.store.verified import Hasher
+    from fastoci.store.verified import Hasher, VerifiedStream
 
 __all__ = ["FinishedLayer", "document_text", "layer_document", "open_layer"]
 
@@ -179,7 +179,7 @@ class _LayerFile(Source):
             raise wrong_size(descriptor.digest, self.path, size, descriptor.size)
         return stream
 
-    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> BinaryIO:
+    def open_verified(self, descriptor: Descriptor, offset: int = 0, hasher: Hasher | None = None) -> VerifiedStream:
         """Return its bytes from an offset on; the end of wrong ones is an error."""
         return open_verified(self.open_blob(descriptor), descriptor, self.path, offset, hasher)
 

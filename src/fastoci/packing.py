@@ -6,13 +6,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from fastoci.buildplan import BuildPlan, is_tree
+from fastoci.buildplan import BuildPlan
 from fastoci.events import Sink, Warned
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, plan_tree
 from fastoci.targets import Target
 from fastoci.tree.policy import TreePolicy
-from fastoci.tree.source import STDIN, TreeSource
+from fastoci.tree.source import STDIN, TreeSource, is_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -132,6 +132,10 @@ class Packing:
             or not packed.owner[0]
         ):
             return
+        owner = f"{packed.owner[0]}:{packed.owner[1]}"
+        if os.path.isfile(source.path):
+            self._sink(Warned(f"{source.title} belongs to {owner}", hint="--chown 0:0 makes it root's"))
+            return
         of_which = f" of {source.title}" if len(self._plan.sources) > 1 else ""
-        message = f"all {packed.entries:,} entries{of_which} belong to {packed.owner[0]}:{packed.owner[1]}"
+        message = f"all {packed.entries:,} entries{of_which} belong to {owner}"
         self._sink(Warned(message, hint="--chown 0:0 makes them root's"))

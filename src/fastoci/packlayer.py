@@ -7,7 +7,7 @@ import sys
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fastoci.buildplan import BuildPlan, is_tree
+from fastoci.buildplan import BuildPlan
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
 from fastoci.layer.options import LayerOptions
@@ -18,7 +18,7 @@ from fastoci.registry.options import RegistryOptions
 from fastoci.store.faults import explained
 from fastoci.store.wholefile import WholeFile
 from fastoci.tree.policy import TreePolicy
-from fastoci.tree.source import STDIN, TreeSource
+from fastoci.tree.source import STDIN, TreeSource, is_tree
 
 if TYPE_CHECKING:
     from fastoci.spec.reference import Reference
@@ -44,7 +44,7 @@ def pack_layer(
     Into a file the document is written beside the blob, as `FILE.json`, after it.
 
     Args:
-        source: A directory or a tar archive, as `build` takes them.
+        source: A directory, a tar archive or a file with a destination, as `build` takes them.
         output: A file; a directory to hold a file named after the source, made if it ends in a slash; or
             `docker://HOST/REPOSITORY`. None is the working directory.
         policy: What becomes of what the tree holds.
@@ -67,7 +67,7 @@ def pack_layer(
     BuildPlan([tree], [], []).check(policy)
     plan = _plan(tree, policy, options, sink, stdin)
     if output is not None and output.startswith(_REGISTRY):
-        from fastoci.push import destination
+        from fastoci.destinations import destination
 
         reference = destination(output)
         if reference.tag != "latest" or reference.digest is not None or output.endswith(":latest"):

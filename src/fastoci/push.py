@@ -8,22 +8,22 @@ under its names. What is interrupted leaves blobs behind and no name that means 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 
 from fastoci.contents import Contents
-from fastoci.errors import BlobMismatchError, FastociError, StoreError, UsageError
+from fastoci.destinations import Mount, destination, destination_of, own_names
+from fastoci.documents import select_manifest
+from fastoci.errors import BlobMismatchError, UsageError
 from fastoci.events import PushSummary, Sink, Tagged, discard
-from fastoci.image import StoredImage, open_image, select_manifest
-from fastoci.parallel import StoppedError, run_all
+from fastoci.image import StoredImage, open_image
+from fastoci.imageblob import ImageBlob
+from fastoci.parallel import run_all
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.options import RegistryOptions
 from fastoci.registry.upload import BlobSource, UploadResult, upload_blob
-from fastoci.spec.annotations import IMAGE_NAME, REF_NAME
-from fastoci.spec.reference import DOCKER_HUB, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
     from fastoci.spec.platform import Platform
+    from fastoci.spec.reference import Reference
 
-__all__ = ["Mount", "PushedImage", "deliver", "destination", "push"]
-
-_TRANSPORT = "docker://"
+__all__ = ["PushedImage", "deliver", "push"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def push(
                 hint="name one, as oci:PATH:TAG or oci-archive:FILE",
             )
         found = source.resolve()
-        wanted = wanted or _own_names(source, found)
+        wanted = wanted or own_names(source, found)
         descriptor = found if platform is None else select_manifest(source, found, platform)
         return deliver(source, descriptor, wanted, options, sink, by_digest=by_digest, mount_from=mount_from)
 
@@ -133,90 +132,12 @@ def deliver(
         FastociError: See `push`.
     """
     mounts = None if mount_from is None else Mount.parse(mount_from)
-    destinations = [_checked(reference, descriptor, by_digest=by_digest) for reference in references]
+    destinations = [destination_of(descriptor, reference, by_digest=by_digest) for reference in references]
     elsewhere = () if sent is None else {digest for _, digest in sent.sources} | {one[2] for one in sent.standing}
     contents = Contents.collect(source, descriptor, elsewhere=elsewhere)
     with _Push(source, contents, destinations, options, mounts, sink, sent) as work:
         work.run()
     return [PushedImage(reference, descriptor.digest) for reference in destinations]
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """Where blobs may be mounted from: a repository, at one host or at any."""
-
-    host: str | None
-    repository: str
-
-    @classmethod
-    def parse(cls, text: str) -> Mount:
-        """Return what `--mount-from` says."""
-        reference = Reference.parse(text.removeprefix(_TRANSPORT), default_tag=None)
-        if reference.explicit_host:
-            return cls(reference.host, reference.repository)
-        return cls(None, text)
-
-    def at(self, host: str) -> str | None:
-        """Return the repository to mount from at a host, None where none is meant."""
-        return self.repository if self.host in (None, host) else None
-
-
-def destination(text: str) -> Reference:
-    """Return the reference of a push.
-
-    Raises:
-        UsageError: It is none, or does not spell the host out.
-    """
-    reference = Reference.parse(text.removeprefix(_TRANSPORT))
-    if not reference.explicit_host:
-        raise UsageError(
-            f"{text!r} does not say which registry to push to",
-            cause="a push wants the host spelled out",
-            hint=f"{reference} for Docker Hub, or as ghcr.io/me/{reference.repository.rpartition('/')[2]}",
-        )
-    return reference
-
-
-def _checked(reference: Reference, descriptor: Descriptor, *, by_digest: bool) -> Reference:
-    if reference.digest not in (None, descriptor.digest):
-        raise UsageError(
-            f"{reference} is not the name of this image",
-            cause=f"its digest is {descriptor.digest}",
-            hint="leave the digest out: it follows from the image",
-        )
-    return reference.with_tag(None if by_digest else reference.tag)
-
-
-def _own_names(source: StoredImage, found: Descriptor) -> list[Reference]:
-    """Return the full names that an image has in its layout: that of the tag asked for, or all of them.
-
-    Raises:
-        UsageError: It has none, or one of nobody's own registry.
-    """
-    tag = source.image.tag
-    names = [
-        name
-        for entry in source.store.index().manifests
-        if entry.digest == found.digest
-        and (name := entry.annotation(IMAGE_NAME)) is not None
-        and tag in (None, name, entry.annotation(REF_NAME))
-    ]
-    references = [Reference.parse(name) for name in dict.fromkeys(names)]
-    if not references:
-        raise UsageError(
-            f"{source.name} does not say where to push it to",
-            cause="it has no name with a registry in it",
-            hint=f"fastoci push {source.name} HOST/REPOSITORY:TAG",
-        )
-    for reference in references:
-        if reference.host == DOCKER_HUB and reference.repository.startswith("library/"):
-            # What a name without a host becomes. Nobody but Docker pushes there, and nobody else means to.
-            raise UsageError(
-                f"{source.name} does not say where to push it to",
-                cause=f"its name is {reference.familiar}, without a registry",
-                hint=f"fastoci push {source.name} HOST/{reference.familiar}",
-            )
-    return references
 
 
 class _Push:
@@ -325,7 +246,7 @@ class _Push:
     def _open(self, host: str, descriptor: Descriptor, stack: ExitStack) -> BlobSource:
         if self._sent is not None and (made := self._sent.sources.get((host, descriptor.digest))) is not None:
             return made
-        return stack.enter_context(contextlib.closing(_Blob(self._source, descriptor, self._stop)))
+        return stack.enter_context(contextlib.closing(ImageBlob(self._source, descriptor, self._stop)))
 
     def _put(self, client: RegistryClient, repository: str, name: str, descriptor: Descriptor) -> None:
         data = self._source.read_manifest(descriptor)
@@ -340,81 +261,6 @@ class _Push:
         for client in self._clients.values():
             client.cancel()
         self._source.cancel()
-
-
-class _Blob:
-    """A blob of the source, as an upload reads it. It ends the upload when the whole push is to stop.
-
-    It is opened when it is first read: what stands already, or can be mounted, is never asked for.
-    """
-
-    def __init__(self, source: ImageSource, descriptor: Descriptor, stop: threading.Event) -> None:
-        self._source = source
-        self._name = source.name
-        self._descriptor = descriptor
-        self._stop = stop
-        self._stream: BinaryIO | None = None
-        self._position = 0
-        self._identity: tuple[int, int] | None = None
-
-    @property
-    def size(self) -> int:
-        return self._descriptor.size
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        if self._stop.is_set():
-            raise StoppedError
-        try:
-            data = self._at(offset).read(size)
-        except FastociError:
-            raise
-        except OSError as error:
-            name = f"the blob {self._descriptor.digest} of {self._name}"
-            raise StoreError(f"cannot read {name}", path=self._name, cause=error.strerror, errno=error.errno) from error
-        if not data:
-            raise self._changed(f"it ends at {offset:,} of {self.size:,} bytes")
-        self._position += len(data)
-        return data
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-
-    def _at(self, offset: int) -> BinaryIO:
-        """Return the stream at an offset: one that can seek, or a new one that begins there."""
-        stream = self._stream
-        if stream is not None and offset != self._position and not stream.seekable():
-            stream.close()
-            stream = None
-        if stream is None:
-            stream = self._stream = self._open(offset)
-            self._identity = _identity(stream)
-        elif _identity(stream) != self._identity:
-            raise self._changed("its file was written to")
-        if offset != self._position:
-            stream.seek(offset)
-            self._position = offset
-        return stream
-
-    def _open(self, offset: int) -> BinaryIO:
-        if self._source.origin(self._descriptor.digest) is None:
-            self._position = 0
-            return self._source.open_blob(self._descriptor)
-        # From a registry; where it begins later, whoever takes it compares the digest of the whole.
-        self._position = offset
-        return self._source.open_verified(self._descriptor, offset)
-
-    def _changed(self, cause: str) -> BlobMismatchError:
-        return BlobMismatchError(f"the blob {self._descriptor.digest} changed while it was sent", cause=cause)
-
-
-def _identity(stream: BinaryIO) -> tuple[int, int] | None:
-    """Return what changes when a file does; None for a stream that is no file of its own."""
-    try:
-        found = os.fstat(stream.fileno())
-    except (OSError, AttributeError):
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 def _summary(results: Iterable[UploadResult]) -> PushSummary:

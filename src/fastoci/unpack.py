@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from fastoci.counted import CountedReader
+from fastoci.documents import read_document, select_manifest
 from fastoci.errors import FastociError, ImageNotFoundError, InvalidImageError
 from fastoci.events import LayerUnpacked, LayerUnpacking, Sink, Throttle, Warned, discard
-from fastoci.image import open_image, read_document, select_manifest
+from fastoci.image import open_image
 from fastoci.registry.options import RegistryOptions
 from fastoci.rootfs.changeset import Rootfs
 from fastoci.rootfs.limits import Limits, Usage

@@ -11,14 +11,14 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastoci.archivecheck import check_docker_list
-from fastoci.blobcheck import BlobCheck
-from fastoci.documentcheck import BlobUse, DocumentCheck
+from fastoci.checks.archive import check_docker_list
+from fastoci.checks.blob import BlobCheck
+from fastoci.checks.documents import BlobUse, DocumentCheck
+from fastoci.checks.findings import Finding, Findings
+from fastoci.checks.layout import check_marker, check_names, list_blobs
 from fastoci.events import Sink, discard
-from fastoci.findings import Finding, Findings
 from fastoci.image import StoredImage, locate_image, open_image
 from fastoci.layer.cpus import available_cpus
-from fastoci.layoutcheck import check_marker, check_names, list_blobs
 from fastoci.parallel import run_all
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.descriptor import Descriptor

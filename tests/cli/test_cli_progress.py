@@ -51,16 +51,19 @@ BUILD_AND_PUSH = [
     (
         14.2,
         events.Retry("rootfs", "connection reset", 0.0, 1503238554),
-        "14.2s retry: connection reset; the registry holds 1.4 GiB, going on",
+        "14.2s retry rootfs: connection reset; the registry holds 1.4 GiB, going on",
     ),
-    (14.3, events.Retry("rootfs", "503", 1.5), "14.3s retry: 503; again in 1.5s"),
+    (14.3, events.Retry("rootfs", "503", 1.5), "14.3s retry rootfs: 503; again in 1.5s"),
     (24.1, events.BlobDone(LAYER, "rootfs", 2684354560, "pushed", 18.6), f"24.1s pushed {LAYER} (rootfs)"),
     (24.2, events.BlobDone("sha256:2", "config", 7, "skipped", 0.1), "24.2s skipped sha256:2 (config)"),
+    # Alone on its way a blob need not be named.
+    (24.3, events.Retry("other", "503", 1.5), "24.3s retry: 503; again in 1.5s"),
+    (24.3, events.Retry("a", "503", 0.0, 1 << 20, pulling=True), "24.3s retry: 503; going on at 1 MiB"),
     (24.6, events.Tagged("ghcr.io/me/base:1", "sha256:3", "linux/amd64"), "24.6s tagged ghcr.io/me/base:1"),
     (
         24.6,
-        events.PushSummary(2684354560, 0, 0, 1503238554, 4 << 20),
-        "24.6s total: sent 2.5 GiB, skipped 0, resumed 1.4 GiB, repeated 4 MiB",
+        events.PushSummary(2684354560, 0, 0, 1, 4 << 20),
+        "24.6s total: sent 2.5 GiB, skipped 0, resumed 1, repeated 4 MiB",
     ),
     (30.0, events.CheckProgress("oci:x", 1 << 20, 2684354560), "30.0s checking oci:x: 2.5 GiB"),
     (31.0, events.CheckProgress("oci:x", 2684354560, 2684354560), None),

@@ -121,9 +121,10 @@ def test_a_killed_pull_goes_on(fastoci: Fastoci, debian_registry: Registry, tmp_
         pytest.fail("the pull was over before it was killed: make the blob larger")
     mark = debian_registry.mark()
     done = fastoci.ok("pull", name, f"oci:{layout}", "--progress=plain")
-    found = re.search(r"resumed ([0-9.]+) MiB", done.stderr)
+    found = re.search(r"going on at ([0-9.]+) MiB", done.stderr)
     assert found, str(done)
     assert abs(float(found[1]) - before / (1 << 20)) < 0.1 + float(found[1]) / 100
+    assert "resumed 1\n" in done.stderr
     # The registry's log has the bytes of each answer.
     sent = [
         int(size) for size in re.findall(r'"GET \S+/blobs/\S+ HTTP/1.1" 206 (\d+)', debian_registry.daemon.text(mark))

@@ -49,10 +49,23 @@ def by_containerd(docker: Engine, name: str) -> str:
     """Pull an image into the containerd that a dockerd runs, and return what it says."""
     ctr = require("ctr", "containerd")
     capture([ctr, "images", "pull", "--plain-http", name], env=docker.environment)
+    return run_by_containerd(docker, name)
+
+
+def run_by_containerd(docker: Engine, name: str) -> str:
+    """Run an image that a dockerd's containerd has, and return what it says."""
+    ctr = require("ctr", "containerd")
     try:
         return capture([ctr, "run", "--rm", name, "fastoci-zstd"], env=docker.environment).decode()
     finally:
         capture([ctr, "images", "rm", "--sync", name], env=docker.environment)
+
+
+def test_containerd_imports_and_runs_it(fastoci: Fastoci, docker: Engine, hello_tree: Path, tmp_path: Path) -> None:
+    name, archive = "example.org/demo/zstd-import:1", tmp_path / "hello.tar"
+    fastoci.ok("build", hello_tree, "-t", name, *HELLO, "--compression", "zstd", "-o", f"oci-archive:{archive}")
+    capture([require("ctr", "containerd"), "images", "import", str(archive)], env=docker.environment)
+    assert run_by_containerd(docker, name) == "Hello, Cloud!\n"
 
 
 def test_archives_of_it_load(

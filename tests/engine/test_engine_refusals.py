@@ -51,6 +51,7 @@ CASES = [
     case("openat", errno.EIO, "TreeError", "cannot open", lasting=True),
     case("fstat", errno.EIO, "TreeError", "input/output error"),
     case("readlinkat", errno.EIO, "TreeError", "cannot read the symbolic link"),
+    case("readlinkat", errno.EINVAL, "TreeChangedError", "was replaced"),
     case("getdents", errno.EIO, "TreeError", "cannot list the directory"),
     case("listxattr", errno.EIO, "TreeError done", "cannot read the extended attributes of"),
     case("listxattr", errno.ENOTSUP, "done"),

@@ -382,6 +382,14 @@ class TestRefusals:
             pack_changes(tree, tmp_path / "nothing")
         assert caught.value.path == str(tmp_path / "nothing")
 
+    @pytest.mark.parametrize("which", ["base", "tree"])
+    def test_what_has_become_one_file(self, base, tree, tmp_path, which):
+        with pytest.raises(TreeError, match="cannot compare") as caught:
+            pack_changes(
+                tree / "file" if which == "tree" else tree, base / "file" if which == "base" else base, "/opt/x"
+            )
+        assert caught.value.path == str(tmp_path / which / "file")
+
     @pytest.mark.skipif(not is_root(), reason="only root can become somebody else")
     @pytest.mark.parametrize("which", ["base", "tree"])
     def test_a_file_that_may_not_be_read(self, base, tree, tmp_path, which, comparing):

@@ -171,6 +171,20 @@ def test_another_machine(tree, monkeypatch):
     assert known(tree)[1] != place
 
 
+def test_one_file_is_known_by_itself(tree):
+    before = known(tree / "a", "/x")
+    assert known(tree / "a", "/x") == before
+    assert known(tree / "sub/hard", "/x")[0] == before[0]  # another name of the same file
+    (tree / "beside").touch()
+    assert known(tree / "a", "/x") == before
+    os.chmod(tree / "a", 0o600)
+    assert known(tree / "a", "/x")[0] != before[0]
+    assert known(tree / "a", "/x")[1] == before[1]
+    with plan_tree(TreeSource.parse(f"{tree}/a:/x/"), POLICY, OPTIONS, discard) as planned:
+        assert planned.place != before[1]
+        assert planned.fingerprint().value != before[0]
+
+
 def test_another_place_of_the_same_tree(tree, tmp_path):
     first = known(tree)
     tree.rename(tmp_path / "other")

@@ -1,4 +1,4 @@
-"""A file over 8 GiB, which holds nothing: its size needs a PAX record, its length wraps no counter."""
+"""What is large: a file over 8 GiB, which holds nothing, and in the long form a million entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import pack_tree
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
+from oracles.longform import LONG
 from oracles.tarreference import header
+from oracles.unpackers import program, run
 
 SIZE = 2**33 + 123
 PIECE = bytes(1024 * 1024)
@@ -84,3 +86,39 @@ def test_a_sparse_file_of_over_8_gib(tmp_path):
     assert sink.last[6:] == struct.pack("<I", layer.tar_size % 2**32)
     assert layer.descriptor.size < layer.tar_size // 100
     assert max(event.done for event in events if isinstance(event, LayerProgress)) == layer.tar_size
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not LONG, reason="FASTOCI_TESTS=long: it takes minutes to make a million files")
+def test_a_million_entries(tmp_path):
+    """GNU tar holds each of them against the tree: kind, mode, owner, time, content, and the number of them."""
+    root = tmp_path / "tree"
+    for number in range(1000):
+        directory = root / f"{number % 10}" / f"{number}"
+        directory.mkdir(parents=True)
+        for name in range(999):
+            path = directory / f"{name * 7919 % 1000:03}"
+            if name % 10 == 9:
+                os.link(directory / f"{(name - 1) * 7919 % 1000:03}", path)
+            elif name % 10 == 7:
+                path.symlink_to(f"{name}")
+            else:
+                with open(path, "wb") as file:
+                    file.write(b"%d" % name * (name % 3))
+    archive = tmp_path / "layer.tar"
+    with open(archive, "wb") as file:
+
+        class Sink:
+            write = staticmethod(file.write)
+
+            @staticmethod
+            def commit(digest):
+                file.flush()
+
+        options = LayerOptions(threads=2, compression="none")
+        layer = pack_tree(TreeSource(str(root)), TreePolicy(), options, Sink(), lambda event: None)
+    assert layer.entries == 1000 * 999 + 1000 + 10
+    tar = program("tar", "tar")
+    assert run([tar, "--diff", f"--file={archive}", f"--directory={root}", "--numeric-owner"]) == ""
+    assert run([tar, "--list", f"--file={archive}"]).count("\n") == layer.entries

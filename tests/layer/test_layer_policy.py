@@ -125,6 +125,22 @@ class TestPatterns:
         packed = pack(tree, policy=TreePolicy(patterns=("*", "!z")))
         assert packed.tar == write_tar(write_pieces({b"z": snapshot(tree)[b"z"]}))
 
+    def test_a_hard_link_into_another_source(self, tree, tmp_path_factory):
+        """A link leads nowhere outside of its own layer: each has the file itself."""
+        other = tmp_path_factory.mktemp("other")
+        os.link(tree / "a" / "other", other / "z")
+        os.link(other / "z", other / "zz")
+        os.link(tree / "a" / "b" / "c" / "file", tree / "second")
+        first = pack(tree)
+        second = pack(other, earlier=[first.layer])
+        for packed, root in ((first, tree), (second, other)):
+            assert packed.tar == write_tar(write_pieces(snapshot(root)))
+        with tarfile.open(fileobj=io.BytesIO(second.tar)) as archive:
+            assert [(member.name, member.type, member.linkname) for member in archive] == [
+                ("z", tarfile.REGTYPE, ""),
+                ("zz", tarfile.LNKTYPE, "z"),
+            ]
+
     def test_patterns_are_relative_to_the_source_not_to_the_destination(self, tree):
         assert names(pack(tree, "/a", policy=TreePolicy(patterns=("a", "cache", "empty")))) == [
             "a",

@@ -9,15 +9,19 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fastoci.tree.policy import TreePolicy
 from oracles import golden
+from oracles.mounts import ext4, mounted, tmpfs
 from oracles.nasty import is_root
 from oracles.packing import pack
-from oracles.privileges import NOBODY, unprivileged
+from oracles.privileges import NOBODY, public_directory, unprivileged
 from oracles.unpackers import program
 
 PACK = """
@@ -32,18 +36,15 @@ print(done.digest, done.layers[0].descriptor.digest)
 """
 
 
-def made_of(path: str | os.PathLike[str]) -> str:
-    return str(pack(os.path.realpath(path), policy=golden.POLICY).layer.descriptor.digest)
+def made_of(path: str | os.PathLike[str], policy: TreePolicy = golden.POLICY) -> str:
+    return str(pack(os.path.realpath(path), policy=policy).layer.descriptor.digest)
 
 
 @pytest.fixture(scope="module")
 def public() -> Iterator[Path]:
     """A directory that everybody is let into."""
-    # Not below TMPDIR, which may be somebody's own.
-    path = tempfile.mkdtemp(prefix="fastoci-same-", dir="/var/tmp")
-    os.chmod(path, 0o755)
-    yield Path(path)
-    shutil.rmtree(path)
+    with public_directory() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,9 @@ def digest(tree: str) -> str:
     return made_of(tree)
 
 
-def cp(tree: str, target: str) -> None:
-    subprocess.run([program("cp", "coreutils"), "-a", f"{tree}/.", target], check=True)
+def cp(tree: str, target: str, tops: Sequence[str] = (".",)) -> None:
+    # One command for all of them, or hard links from one to another would be lost.
+    subprocess.run([program("cp", "coreutils"), "-a", *(f"{tree}/{top}" for top in tops), target], check=True)
 
 
 def tar(tree: str, target: str) -> None:
@@ -72,6 +74,12 @@ def tar(tree: str, target: str) -> None:
         check=True,
         capture_output=True,
     )
+
+
+def rsync(tree: str, target: str) -> None:
+    # It makes temporary names and renames them, and writes links last.
+    subprocess.run([program("rsync", "rsync"), "-aHX", f"{tree}/", target], check=True)
+    os.utime(os.path.join(target, "bin/large"), ns=(5, golden.TIME))  # another time of access
 
 
 def in_order(tree: str, target: str, arrange: str) -> None:
@@ -108,10 +116,10 @@ def in_order(tree: str, target: str, arrange: str) -> None:
         os.utime(here, ns=(7, status.st_mtime_ns), follow_symlinks=False)
 
 
-@pytest.mark.parametrize("how", ["cp", "tar", "reversed", "shuffled"])
+@pytest.mark.parametrize("how", ["cp", "tar", "rsync", "reversed", "shuffled"])
 def test_however_it_was_copied(how: str, tree: str, digest: str, tmp_path: Path) -> None:
     target = str(tmp_path)
-    {"cp": cp, "tar": tar}.get(how, lambda one, other: in_order(one, other, how))(tree, target)
+    {"cp": cp, "tar": tar, "rsync": rsync}.get(how, lambda one, other: in_order(one, other, how))(tree, target)
     assert made_of(target) == digest
 
 
@@ -122,52 +130,72 @@ def test_it_is_the_golden_digest(tree: str, digest: str) -> None:
     assert digest == f"sha256:{frozen['tree, level 1']}"
 
 
-def kind_of(path: Path) -> str:
-    return subprocess.run(["stat", "-f", "-c", "%T", path], check=True, capture_output=True, text=True).stdout.strip()
-
-
 @pytest.mark.skipif(not is_root(), reason="only root may mount")
-@pytest.mark.parametrize("kind", ["tmpfs", "ext4", "overlay"])
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4, 1024", "ext4, 4096", "overlay"])
 def test_wherever_it_lies(kind: str, tree: str, digest: str, public: Path) -> None:
-    """Overlayfs with some of the files copied up from the layer below."""
-    place = Path(tempfile.mkdtemp(dir=public))
-    mounted = place / "mounted"
-    mounted.mkdir()
-    if kind == "tmpfs":
-        command = ["mount", "-t", "tmpfs", "none", mounted]
-    elif kind == "ext4":
-        with open(place / "disk", "wb") as disk:
-            disk.truncate(64 << 20)
-        make = [program("mkfs.ext4", "e2fsprogs"), "-q", "-b", "4096", "-I", "512", place / "disk"]
-        subprocess.run(make, check=True, capture_output=True)
-        command = ["mount", "-o", "loop", place / "disk", mounted]
+    """Block sizes, orders of names, inode numbers and sizes of directories are all others there."""
+    if kind == "ext4, 1024":
+        # The target of a link has to fit into one of its blocks.
+        policy, tops = replace(golden.POLICY, patterns=("names",)), ["bin", "lib", "times", "xattrs"]
+        digest = made_of(tree, policy)
     else:
-        # Overlayfs does not stand on itself, as it would have to in a container.
-        subprocess.run(["mount", "-t", "tmpfs", "none", place / "mounted"], check=True)
-        for name in ("lower", "upper", "work", "merged"):
-            (mounted / name).mkdir()
-        cp(tree, str(mounted / "lower"))
-        options = f"lowerdir={mounted}/lower,upperdir={mounted}/upper,workdir={mounted}/work"
-        command = ["mount", "-t", "overlay", "-o", options, "none", mounted / "merged"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    try:
-        if done.returncode:
-            pytest.skip(f"left out: this machine mounts no {kind}: {done.stderr.strip()}")
-        if kind == "overlay":
-            merged = mounted / "merged"
-            for path in sorted((merged / "lib").rglob("*.txt"))[::3]:
-                os.utime(path, ns=(1, path.stat().st_mtime_ns))
-                os.chmod(path, stat.S_IMODE(path.stat().st_mode))
-            assert any((mounted / "upper").rglob("*.txt"))
-            assert made_of(merged) == digest
+        policy, tops = golden.POLICY, ["."]
+    place = Path(tempfile.mkdtemp(dir=public))
+    there = place / "mounted"
+    there.mkdir()
+    with ExitStack() as mounts:
+        if kind.startswith("ext4"):
+            mounts.enter_context(ext4(there, place / "disk", int(kind.split()[-1])))
         else:
-            cp(tree, str(mounted))
-            shutil.rmtree(mounted / "lost+found", ignore_errors=True)
-            os.utime(mounted, ns=(0, golden.TIME))
-            assert made_of(mounted) == digest
-    finally:
-        for path in (mounted / "merged", mounted):
-            subprocess.run(["umount", path], check=False, capture_output=True)
+            mounts.enter_context(tmpfs(there))
+        if kind == "overlay":
+            there = mounts.enter_context(overlay(there, tree))
+        else:
+            cp(tree, str(there), tops)
+        os.utime(there, ns=(0, golden.TIME))
+        assert made_of(there, policy) == digest
+
+
+@contextmanager
+def overlay(place: Path, tree: str) -> Iterator[Path]:
+    """Mount an overlay of a copy of a tree, some of whose files are copied up from the layer below.
+
+    Args:
+        place: On a file system of its own: overlayfs does not stand on itself, as it would have to in a container.
+        tree: The tree.
+    """
+    for name in ("lower", "upper", "work", "merged"):
+        (place / name).mkdir()
+    cp(tree, str(place / "lower"))
+    merged = place / "merged"
+    options = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
+    with mounted(merged, "-t", "overlay", "-o", options, "none"):
+        for path in sorted((merged / "lib").rglob("*.txt"))[::3]:
+            os.utime(path, ns=(1, path.stat().st_mtime_ns))
+            os.chmod(path, stat.S_IMODE(path.stat().st_mode))
+        assert any((place / "upper").rglob("*.txt"))
+        yield merged
+
+
+def test_two_checkouts_of_one_repository(tree: str, tmp_path: Path) -> None:
+    """Git keeps neither times nor owners nor all of a mode; the options that make up for it are one line."""
+    git = [program("git", "git"), "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    quiet = {"env": {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}, "check": True}
+    work = tmp_path / "work"
+    shutil.copytree(f"{tree}/lib", work, symlinks=True)
+    (work / "run").write_text("#!/bin/sh\n")
+    (work / "run").chmod(0o755)
+    (work / "link").symlink_to("run")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, "-C", work, *arguments], **quiet)
+    found = set()
+    for number, umask in enumerate((0o022, 0o077, 0o002)):
+        checkout = tmp_path / f"checkout {number}"
+        subprocess.run([*git, "clone", "-q", work, checkout], umask=umask, **quiet)
+        assert stat.S_IMODE(os.stat(checkout / "run").st_mode) == 0o777 & ~umask
+        policy = TreePolicy(uid=0, gid=0, mtime=0, chmod="u=rwX,go=rX", patterns=(".git",))
+        found.add(pack(checkout, policy=policy).layer.descriptor.digest)
+    assert len(found) == 1
 
 
 @pytest.mark.skipif(not is_root(), reason="root becomes somebody else here, and comes back")

@@ -324,6 +324,35 @@ def test_a_spool_has_all_of_it(tmp_path, compression):
         assert it.read() == it.blob
 
 
+def test_a_spool_that_somebody_else_fills(tmp_path):
+    """Nothing is kept for a reader that is behind, made again, or written a second time."""
+    with (tmp_path / "spool").open("w+b") as spool:
+        it = Written(window=1 << 20, spool=spool.fileno(), filled=True)
+        for piece in it.pieces:
+            spool.write(piece)
+            spool.flush()
+            it.stream.write(piece)
+        it.commit()
+        assert it.read() == it.blob
+        assert it.read(4000) == it.blob[4000:]
+        assert it.stream._kept == {}
+        it.stream.close()
+        assert (tmp_path / "spool").read_bytes() == it.blob
+        assert it.blocks.read_numbers == []
+
+
+def test_a_spool_that_somebody_else_closes(tmp_path):
+    """What cannot be read there is made again."""
+    with (tmp_path / "spool").open("w+b") as spool:
+        it = Written(window=0, spool=spool.fileno(), filled=True)
+        spool.write(it.blob)
+        spool.flush()
+        it.finish()
+    assert it.read() == it.blob
+    assert it.blocks.read_numbers
+    it.stream.close()
+
+
 @pytest.mark.parametrize("after", [0, 1, 5000])
 def test_a_spool_without_room(tmp_path, monkeypatch, after):
     """What found no room is made again."""

@@ -21,7 +21,7 @@ from fastoci.errors import StoreError, TreeChangedError, TreeError, UsageError
 from fastoci.events import LayerScanned, discard
 from fastoci.layer import tarball
 from fastoci.layer.options import LayerOptions
-from fastoci.layer.tarball import is_tarball, pack_tar
+from fastoci.layer.tarball import pack_tar
 from fastoci.tree.source import TreeSource
 from oracles.nasty import BLOCK
 from oracles.packing import MemorySink
@@ -164,14 +164,13 @@ def test_a_destination_is_wrong_usage(tmp_path):
         pack_tar(TreeSource("-", "/opt"), LayerOptions(), MemorySink(), discard, io.BytesIO(SMALL))
 
 
-def test_what_is_taken_for_an_archive(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    (tmp_path / "link").symlink_to("file")
-    assert is_tarball(STDIN)
-    assert is_tarball(TreeSource(str(tmp_path / "file")))
-    assert is_tarball(TreeSource(str(tmp_path / "link")))
-    assert not is_tarball(TreeSource(str(tmp_path)))
-    assert not is_tarball(TreeSource(str(tmp_path / "nothing")))
+def test_a_file_that_may_have_been_meant_as_one(tmp_path):
+    (tmp_path / "app").write_bytes(b"\x7fELF" * 1000)
+    with pytest.raises(TreeError, match="no whole tar archive") as caught:
+        pack_tar(TreeSource(str(tmp_path / "app")), LayerOptions(), MemorySink(), discard)
+    assert caught.value.hint == f"for the file itself in the image, name its place there: {tmp_path}/app:/DEST"
+    assert refuse(b"\x7fELF" * 1000, tmp_path).hint is None  # of what is named like an archive nobody means that
+    assert refuse(SMALL[:END], tmp_path).hint is None
 
 
 def test_a_file_that_is_not_there(tmp_path):

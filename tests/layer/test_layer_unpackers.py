@@ -82,3 +82,37 @@ def test_umoci(nasty_tree, tmp_path):
     blob = pack(nasty_tree.path, policy=TreePolicy(patterns=(AT_THE_LIMIT, BEYOND_THE_KERNEL))).blob
     unpackers.umoci(blob, tmp_path / "unpacked")
     assert_same(nasty_tree.without(AT_THE_LIMIT, BEYOND_THE_KERNEL), tmp_path / "unpacked", unpackers.excused_umoci)
+
+
+@pytest.mark.parametrize("unpack", [unpackers.gnu_tar, unpackers.bsdtar, unpackers.python_tarfile, unpackers.umoci])
+def test_an_empty_tree(unpack, tmp_path):
+    if unpack is unpackers.umoci and not is_root():
+        pytest.skip("umoci restores owners and devices as root alone")
+    (tmp_path / "tree").mkdir()
+    unpack(pack(tmp_path / "tree").blob, tmp_path / "unpacked")
+    assert snapshot(tmp_path / "unpacked") == {}
+
+
+def bytes_read():
+    """Return how many bytes this process has read, by whatever call (proc(5), `/proc/pid/io`)."""
+    with open("/proc/self/io") as file:
+        return int(file.readline().partition(" ")[2])
+
+
+def test_holes_are_written_and_not_read(tmp_path):
+    """The kernel counts what is read; GNU tar finds zeros."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    with open(root / "holes", "wb") as file:
+        for at in (0, 20 << 20, 40 << 20):
+            file.seek(at)
+            file.write(b"data" * 1024)
+        file.truncate(64 << 20)
+    if os.stat(root / "holes").st_blocks * 512 > 1 << 20:
+        pytest.skip("left out: this file system keeps no holes")
+    before = bytes_read()
+    packed = pack(root)
+    # The kernel says where data is by its pages, of 64 KiB at most.
+    assert bytes_read() - before < 1 << 20
+    unpackers.gnu_tar(packed.blob, tmp_path / "unpacked")
+    assert_same(snapshot(root), tmp_path / "unpacked")

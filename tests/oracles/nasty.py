@@ -150,7 +150,9 @@ def _modes(top: int) -> None:
         for mode in (0, 0o1, 0o400, 0o644, 0o777, 0o1644, 0o2755, 0o4755, 0o6711, 0o7777):
             if is_root() or mode & 0o400:
                 write(fd, f"file {mode:o}", b"mode", mode)
-        for mode in (0o500, 0o700, 0o755, 0o1777, 0o2775, 0o4700, 0o7777):
+        for mode in (0, 0o111, 0o300, 0o500, 0o700, 0o755, 0o1777, 0o2775, 0o4700, 0o7777):
+            if not is_root() and mode & 0o500 != 0o500:
+                continue
             name = f"directory {mode:o}"
             with directory(name, fd) as inner:
                 write(inner, "inside")
@@ -236,6 +238,23 @@ def _names(top: int) -> None:
             "#",
             "~",
             "C:",
+            # Alike to people, to file systems that fold letters, or to programs that take names for paths.
+            "Case",
+            "case",
+            "CASE",
+            "İ",
+            "i\u0307",
+            "ends like a directory\\",
+            "ends like a directory\uff0f",
+            "ends like a directory\u2215",
+            "--",
+            "-C",
+            "a.",
+            ". ",
+            ".\u2044",
+            "@",
+            "\ufeff",
+            "line\r",
         )
         for name in plain + others:
             write(fd, name, name.encode())

@@ -133,11 +133,12 @@ def pack_changed(
     path: str | os.PathLike[str],
     change: Callable[[], object],
     *,
+    dest: str = "/",
     policy: TreePolicy | None = None,
     sink: MemorySink | None = None,
 ) -> PackedLayer:
     """Pack a tree that `change` changes when all of it has been scanned and nothing of it read."""
-    source = TreeSource(os.fspath(path))
+    source = TreeSource(os.fspath(path), dest)
     policy = policy or TreePolicy()
     with start_scan(source, policy, 2) as scan, TreeBlocks(scan, policy, source) as blocks:
         assert blocks.complete()

@@ -7,6 +7,7 @@ import random
 import ssl
 from typing import TYPE_CHECKING
 
+from fastoci.registry.tls import TlsSocket
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
 
@@ -62,5 +63,6 @@ def described(data: bytes) -> Descriptor:
 
 def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = TlsSocket
     certificate.configure_cert(context)
     return context

@@ -74,7 +74,7 @@ def test_goes_on_after_being_killed_between_chunks(
     result = push(connect(registry, chunk_size=CHUNK), events=events)
     assert stands(registry)
     assert result.sent == len(DATA) - 200_000
-    assert result.resumed == 200_000
+    assert result.resumed == 1
     assert [event for event in events if isinstance(event, Resumed | Retry)] == [Resumed("layer", 200_000, len(DATA))]
     assert len(registry.requests("POST")) == 1
     assert list((state / "uploads").iterdir()) == []

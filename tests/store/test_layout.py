@@ -158,6 +158,20 @@ def test_other_algorithms_have_directories_of_their_own(tmp_path):
     assert layout.read_blob(Descriptor("x", digest, len(BLOB))) == BLOB
 
 
+def test_what_is_written_can_be_read_meanwhile_and_afterwards(tmp_path):
+    layout = Layout.create(str(tmp_path / "x"))
+    data = b"bytes" * 1000
+    with layout.blob_writer() as writer:
+        fd = writer.open_written()
+        assert fd is not None
+        writer.write(data[:3000])
+        assert os.pread(fd, 9999, 0) == data[:3000]
+        writer.write(data[3000:])
+        writer.commit(Digest.of(data))
+    assert os.pread(fd, 9999, 0) == data
+    os.close(fd)
+
+
 def test_a_writer_that_is_left_leaves_nothing(tmp_path, temp_files):
     layout = Layout.create(str(tmp_path))
     with layout.blob_writer() as writer:

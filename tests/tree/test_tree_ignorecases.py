@@ -40,12 +40,12 @@ def test_it_is_what_buildkit_leaves_out(ignore, tree, tmp_path):
     file = tmp_path / "ignore"
     file.write_bytes(ignore.encode())
     expected = None if ignore in REFUSED else BY_TEXT[ignore]["buildkit"]
-    patterns = list(read_ignorefile(str(file)))
     if expected is None:
-        with pytest.raises(UsageError, match="illegal exclude pattern"):
-            scan(tree, patterns=patterns)
+        with pytest.raises(UsageError, match="illegal exclude pattern") as caught:
+            read_ignorefile(str(file))
+        assert caught.value.what.startswith(f"{file}:")
         return
-    table = scan(tree, patterns=patterns)
+    table = scan(tree, patterns=list(read_ignorefile(str(file))))
     Plan(table, block_size=4096)
     assert left_out(path.decode() for path, _, _ in entries(table)) == expected
 

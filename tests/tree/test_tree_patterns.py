@@ -324,6 +324,14 @@ class TestIgnoreFile:
         with pytest.raises(StoreError, match="No such file") as caught:
             read_ignorefile(str(tmp_path / "ignore"))
         assert caught.value.path == str(tmp_path / "ignore")
+        assert caught.value.hint == "check the path"
+
+    def test_a_pattern_without_a_meaning_is_named_with_its_line(self, tmp_path):
+        (tmp_path / "ignore").write_bytes(b"# one\n\na\n!\nb[\n")
+        with pytest.raises(UsageError) as caught:
+            read_ignorefile(str(tmp_path / "ignore"))
+        assert caught.value.what == f"{tmp_path}/ignore:4: illegal exclude pattern '!'"
+        assert caught.value.cause == "nothing follows the exclamation mark"
 
     def test_a_directory(self, tmp_path):
         with pytest.raises(StoreError):

@@ -33,6 +33,13 @@ def test_what_it_names(text, path, dest):
     assert (source.path, source.dest) == (path, dest)
 
 
+@pytest.mark.parametrize(
+    ("text", "into"), [("a:/opt/", True), ("a:/opt//", True), ("a:/opt", False), ("a:/", False), ("a/", False)]
+)
+def test_a_slash_at_the_end_says_that_it_is_a_directory(text, into):
+    assert TreeSource.parse(text).into is into
+
+
 @pytest.mark.parametrize("text", ["", ":/opt", "a:/..", "a:/opt/../etc", "a\0b", "a:/b\0c"])
 def test_what_cannot_be_meant(text):
     with pytest.raises(UsageError):

@@ -18,7 +18,7 @@ from libc.stdlib cimport free, qsort, realloc
 from posix.unistd cimport close
 
 from fastoci._engine.aio cimport BATCH_READ, BATCH_SIZE, Batch, batch_add, batch_free, batch_init, batch_read
-from fastoci._engine.dirs cimport DirCache, dirs_close, dirs_init, dirs_open
+from fastoci._engine.dirs cimport DirCache, dirs_again, dirs_close, dirs_init, dirs_open
 from fastoci._engine.entry cimport Entry, data_size
 from fastoci._engine.header cimport padded
 from fastoci._engine.kernel cimport OPEN_FILE, POSIX_FADV_WILLNEED, openat, posix_fadvise, pread_cached
@@ -196,7 +196,10 @@ cdef class ReadAhead:
         return max(cold, 0)
 
     cdef int _open(self, const Entry *entry) noexcept nogil:
-        cdef int directory = dirs_open(&self.dirs, entry.parent)
+        cdef int directory
+        if entry == self.dirs.root:
+            return dirs_again(&self.dirs)
+        directory = dirs_open(&self.dirs, entry.parent)
         return -1 if directory < 0 else openat(directory, entry.name, OPEN_FILE)
 
 

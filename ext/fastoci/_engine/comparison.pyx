@@ -106,6 +106,8 @@ cdef class Comparison:
                   mtime_limit=None, mtime=None, bytes modes=None, bint recorded=False, bint may_hide=True):
         if not table.arranged or not base.arranged or table is base or table.whiteout_count:
             raise ValueError("two tables in order are compared, without whiteouts")
+        if not table.is_directory or not base.is_directory:
+            raise ValueError("a source that is one file is not compared")
         self.table = table
         self.base = base
         self.modes = modes

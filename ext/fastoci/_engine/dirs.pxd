@@ -11,11 +11,12 @@ so a cache keeps a 64th of the limit at most, and lets go of what it can when th
 
 from libc.errno cimport ELOOP, EMFILE, ENFILE, ENOTDIR, ESTALE, errno
 from libc.stdint cimport uint64_t
+from posix.fcntl cimport fcntl
 from posix.stat cimport struct_stat
 from posix.unistd cimport close
 
 from fastoci._engine.entry cimport Entry
-from fastoci._engine.kernel cimport OPEN_DIRECTORY, fstat, openat, set_errno
+from fastoci._engine.kernel cimport F_DUPFD_CLOEXEC, OPEN_DIRECTORY, fstat, openat, set_errno
 
 cdef extern from "<sys/resource.h>" nogil:
     struct rlimit:
@@ -142,3 +143,7 @@ cdef inline int dirs_open(DirCache *cache, const Entry *directory) noexcept nogi
     cache.last = directory
     cache.last_fd = fd
     return fd
+
+cdef inline int dirs_again(const DirCache *cache) noexcept nogil:
+    """Return another descriptor of the source itself, where that is one file; -1 with errno."""
+    return fcntl(cache.root_fd, F_DUPFD_CLOEXEC, 0)

@@ -25,14 +25,16 @@ cdef enum Flag:
     FLAG_EXCLUDED = 2
     # Not found in the tree but made up as an ancestor of the destination: the policy on owners does not touch it.
     FLAG_SYNTHETIC = 4
-    # A directory whose children are known; set under the lock of the scan's queue.
+    # A directory whose children are known; set under the lock of the scan's queue. The source too, if it is one file.
     FLAG_SCANNED = 8
+    # A directory on which another file system is mounted, of which nothing is wanted: it is written, and not read.
+    FLAG_MOUNTED = 16
     # Anything but a directory that a plan over a selection has taken: it is in no other one.
-    FLAG_TAKEN = 16
+    FLAG_TAKEN = 32
     # In the layer that makes this tree of another one (comparison.pyx).
-    FLAG_DIFFERS = 32
+    FLAG_DIFFERS = 64
     # A directory of an image for which no layer has an entry: nothing is known of its metadata.
-    FLAG_IMPLIED = 64
+    FLAG_IMPLIED = 128
 
 cdef struct Xattr:
     Xattr *next

@@ -33,6 +33,7 @@ cdef extern from *:
     """
     int OPEN_FILE "FASTOCI_OPEN_FILE"
     int OPEN_DIRECTORY "FASTOCI_OPEN_DIRECTORY"
+    int AT_EMPTY_PATH
     int AT_SYMLINK_NOFOLLOW
     int ENOTSUP
     int F_DUPFD_CLOEXEC

@@ -242,7 +242,8 @@ cdef class Plan:
         """Go through all entries of the table, waiting where the scan is not so far yet."""
         cdef const Entry *root = self.table.root
         cdef const Entry *entry
-        cdef bint going = self.await_all() and (root.name_size != 0 or self.await_scan(root))
+        # What the root is has to be known: the directories above it are known from the start, and it may be a file.
+        cdef bint going = self.await_all() and self.await_scan(root)
         entry = first_entry(root) if going else NULL
         while entry != NULL and going:
             going = (

@@ -9,7 +9,7 @@ it needs early.
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, malloc, realloc
 
-from fastoci._engine.entry cimport Entry, FLAG_SCANNED, KIND_DIRECTORY
+from fastoci._engine.entry cimport Entry, FLAG_MOUNTED, FLAG_SCANNED, KIND_DIRECTORY
 from fastoci._engine.pthread cimport (
     pthread_cond_broadcast,
     pthread_cond_destroy,
@@ -92,6 +92,8 @@ cdef inline void queue_release(Queue *queue) noexcept nogil:
 cdef inline bint queue_give(Queue *queue, Entry *directory) noexcept nogil:
     """Say that a directory's children are known, and add those that are directories as jobs, the first of them on top.
 
+    A source that is one file has none. Directories that are not to be read are said to hold nothing.
+
     The caller holds the lock. Returns False when memory is short.
     """
     cdef Entry *child
@@ -101,9 +103,16 @@ cdef inline bint queue_give(Queue *queue, Entry *directory) noexcept nogil:
     directory.flags |= FLAG_SCANNED
     if queue.awaited == directory:
         pthread_cond_signal(&queue.scanned)
+    if directory.kind != KIND_DIRECTORY:
+        return True
     for number in range(directory.size - 1, -1, -1):
         child = &directory.link.children[number]
         if child.kind != KIND_DIRECTORY:
+            continue
+        if child.flags & FLAG_MOUNTED:
+            child.flags |= FLAG_SCANNED
+            child.link.children = NULL
+            child.size = 0
             continue
         if queue.count == queue.capacity:
             grown = <Job *>realloc(queue.jobs, 2 * queue.capacity * sizeof(Job))

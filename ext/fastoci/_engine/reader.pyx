@@ -12,7 +12,7 @@ from libc.string cimport memset
 from posix.stat cimport S_ISREG, struct_stat
 from posix.unistd cimport close
 
-from fastoci._engine.dirs cimport dirs_close, dirs_init, dirs_open, dirs_openat
+from fastoci._engine.dirs cimport dirs_again, dirs_close, dirs_init, dirs_open, dirs_openat
 from fastoci._engine.entry cimport Entry, FLAG_SPARSE
 from fastoci._engine.fault cimport FAULT_CHANGED, FAULT_OPEN, FAULT_READ, FaultKind, fault_clear
 from fastoci._engine.kernel cimport (
@@ -71,10 +71,14 @@ cdef class FileReader:
 
     cdef int open(self, const Entry *entry) noexcept nogil:
         """Return a descriptor of a file that is as it was scanned, the caller's to close; -1 and a fault if not."""
-        cdef int directory = dirs_open(&self.dirs, entry.parent)
+        cdef int directory
         cdef int fd = -1
-        if directory >= 0:
-            fd = dirs_openat(&self.dirs, directory, entry.name, OPEN_FILE)
+        if entry == self.dirs.root:
+            fd = dirs_again(&self.dirs)
+        else:
+            directory = dirs_open(&self.dirs, entry.parent)
+            if directory >= 0:
+                fd = dirs_openat(&self.dirs, directory, entry.name, OPEN_FILE)
         if fd < 0:
             self.fail_to_open(entry)
             return -1

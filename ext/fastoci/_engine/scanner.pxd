@@ -28,6 +28,7 @@ cdef class Scanner:
     cdef PatternSet patterns
     cdef bint with_xattrs
     cdef bint keep_whiteouts
+    cdef bint one_file_system
     cdef int first_xattr_way
     cdef bint ready
     cdef Queue queue
@@ -45,4 +46,3 @@ cdef class Scanner:
     cdef int scan_name(self, Worker *worker, const Job *job, int fd, const char *name) noexcept nogil
     cdef bint may_hold_kept(self, Worker *worker, int fd, Entry *entry) noexcept nogil
     cdef bint fill(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil
-    cdef bint read_xattrs(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil

@@ -11,7 +11,7 @@ The threads themselves are Python's: each calls `run`, which returns when the wh
 fault stops the work, or when `stop` was called.
 """
 
-from libc.errno cimport EINTR, ENODATA, ENOENT, ESTALE, errno
+from libc.errno cimport EINTR, EINVAL, ENOENT, ESTALE, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcpy, memset, strcmp, strlen, strncmp
@@ -30,6 +30,7 @@ from fastoci._engine.dirs cimport dirs_close, dirs_init, dirs_open
 from fastoci._engine.entry cimport (
     Entry,
     FLAG_EXCLUDED,
+    FLAG_MOUNTED,
     FLAG_SPARSE,
     FLAG_SYNTHETIC,
     KIND_BLOCK,
@@ -38,7 +39,6 @@ from fastoci._engine.entry cimport (
     KIND_FIFO,
     KIND_FILE,
     KIND_SYMLINK,
-    Xattr,
     sibling_order,
 )
 from fastoci._engine.fault cimport (
@@ -51,13 +51,12 @@ from fastoci._engine.fault cimport (
     FAULT_STAT,
     FAULT_WHITEOUT_NAME,
     FAULT_XATTR,
-    FAULT_XATTR_NAME,
     FaultKind,
     fault_clear,
 )
 from fastoci._engine.kernel cimport (
+    AT_EMPTY_PATH,
     AT_SYMLINK_NOFOLLOW,
-    ENOTSUP,
     SEEK_SET,
     ctime_ns,
     fstatat,
@@ -69,7 +68,7 @@ from fastoci._engine.path cimport path_free, path_of, path_size, path_write
 from fastoci._engine.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from fastoci._engine.queue cimport Job, queue_free, queue_give, queue_init, queue_release, queue_stop, queue_take
 from fastoci._engine.raising cimport raise_fault
-from fastoci._engine.xattrs cimport XATTRS_CHDIR, XATTRS_MAX, fchdir, xattrs_get, xattrs_way
+from fastoci._engine.xattrs cimport XATTRS_CHDIR, XATTRS_MAX, fchdir, xattrs_keeps, xattrs_read, xattrs_way
 
 cdef extern from *:
     """
@@ -99,20 +98,9 @@ cdef int _order(const void *left, const void *right) noexcept nogil:
     return sibling_order(<const Entry *>left, <const Entry *>right)
 
 
-cdef bint _keeps_xattr(const char *name) noexcept nogil:
-    """Return whether an attribute belongs to the file; the others are the host's (docs/architecture.md)."""
-    if strncmp(name, b"user.", 5) == 0:
-        return strncmp(name, b"user.overlay.", 13) != 0 and strncmp(name, b"user.containers.", 16) != 0
-    return (
-        strcmp(name, b"security.capability") == 0
-        or strcmp(name, b"system.posix_acl_access") == 0
-        or strcmp(name, b"system.posix_acl_default") == 0
-    )
-
-
 def keeps_xattr(bytes name not None):
     """Return whether an extended attribute of this name belongs to a file, and not to the host."""
-    return _keeps_xattr(name)
+    return xattrs_keeps(name)
 
 
 cdef class Scanner:
@@ -123,17 +111,19 @@ cdef class Scanner:
         patterns: What to leave out, matched against paths relative to the source.
         with_xattrs: Whether to read extended attributes.
         keep_whiteouts: Whether names that begin with `.wh.` are meant; a fault otherwise.
+        one_file_system: Whether directories on another file system than the root's are left empty.
         xattr_way: The first way of reading extended attributes to try, 0 to 2 (xattrs.pxd); the tests try them all.
     """
 
     def __cinit__(self, EntryTable table not None, PatternSet patterns not None, *, bint with_xattrs,
-                  bint keep_whiteouts, int xattr_way=0):
+                  bint keep_whiteouts, bint one_file_system=False, int xattr_way=0):
         if table.root_fd < 0:
             raise ValueError("the table is closed")
         self.table = table
         self.patterns = patterns
         self.with_xattrs = with_xattrs
         self.keep_whiteouts = keep_whiteouts
+        self.one_file_system = one_file_system
         self.first_xattr_way = xattr_way
         if not queue_init(&self.queue, table.root):
             raise MemoryError
@@ -234,10 +224,10 @@ cdef class Scanner:
         free(path)
 
     cdef bint give(self, Entry *directory) noexcept nogil:
-        """Let a directory that has been read go to the plan, and its subdirectories to the queue."""
+        """Let a directory that has been read, or the one file, go to the plan, and subdirectories to the queue."""
         cdef bint given
         pthread_mutex_lock(&self.queue.lock)
-        self.entries += directory.size
+        self.entries += directory.size if directory.kind == KIND_DIRECTORY else 1
         given = queue_give(&self.queue, directory)
         pthread_mutex_unlock(&self.queue.lock)
         if not given:
@@ -266,7 +256,10 @@ cdef class Scanner:
         return True
 
     cdef bint scan_directory(self, Worker *worker, const Job *job) noexcept nogil:
-        """Read one directory: its entries go to the arena in order, its subdirectories to the stack."""
+        """Read one directory: its entries go to the arena in order, its subdirectories to the stack.
+
+        A source that is one file is asked for its status.
+        """
         cdef Entry *directory = job.directory
         cdef Entry *children
         cdef fastoci_dirent *dirent
@@ -276,6 +269,8 @@ cdef class Scanner:
         if fd < 0:
             self.fail(FAULT_OPEN_DIRECTORY, errno, directory, NULL)
             return False
+        if directory.kind != KIND_DIRECTORY:
+            return self.fill_root(worker, fd) and self.give(directory)
         if worker.xattr_way == XATTRS_CHDIR and fchdir(fd) != 0:
             self.fail(FAULT_OPEN_DIRECTORY, errno, directory, NULL)
             return False
@@ -320,7 +315,7 @@ cdef class Scanner:
         # The descriptor may have been read before.
         lseek(fd, 0, SEEK_SET)
         root.xattrs = NULL
-        if not self.fill(worker, fd, b".", root):
+        if not self.fill(worker, fd, b"." if root.kind == KIND_DIRECTORY else b"", root):
             return False
         if stated.flags & FLAG_SYNTHETIC:
             root.mode = stated.mode
@@ -373,6 +368,10 @@ cdef class Scanner:
                 return 0
             entry.flags |= FLAG_EXCLUDED
         entry.name = arena_copy(worker.arena, name, entry.name_size + 1)
+        if self.one_file_system and entry.kind == KIND_DIRECTORY and entry.device != self.table.root.device:
+            # Files are not asked: one that is mounted over another belongs to the tree, and on an overlay, files have
+            # devices of their own (GNU tar's --one-file-system does not ask them either).
+            entry.flags |= FLAG_MOUNTED
         if entry.kind == KIND_DIRECTORY and self.patterns.count:
             matched = arena_copy(worker.arena, <const char *>matches, self.patterns.count)
             entry.link.children = <Entry *>matched
@@ -404,12 +403,16 @@ cdef class Scanner:
         return path == NULL or self.patterns.may_readmit(path, size, worker.scratch)
 
     cdef bint fill(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil:
-        """Ask the kernel for all that is to be known of `name`. A socket is counted and its name_size made 0."""
+        """Ask the kernel for all that is to be known of `name`; of what `fd` itself is, where that is empty.
+
+        A socket is counted and its name_size made 0.
+        """
         cdef struct_stat status
         cdef char *target = worker.buffer + DIRENTS_SIZE
         cdef ssize_t size
+        cdef FaultKind fault
         cdef const Entry *parent = entry.parent if entry != self.table.root else entry
-        if fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW) != 0:
+        if fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW if name[0] else AT_EMPTY_PATH) != 0:
             self.fail(FAULT_STAT, errno, parent, name)
             return False
         entry.device = status.st_dev
@@ -433,7 +436,8 @@ cdef class Scanner:
             entry.kind = KIND_SYMLINK
             size = readlinkat(fd, name, target, TARGET_SIZE)
             if size < 0:
-                self.fail(FAULT_READ_LINK, errno, parent, name)
+                # It was a link a moment ago.
+                self.fail(FAULT_READ_LINK, ESTALE if errno == EINVAL else errno, parent, name)
                 return False
             entry.size = size
             entry.link.target = arena_copy(worker.arena, target, size)
@@ -448,51 +452,9 @@ cdef class Scanner:
         else:
             entry.name_size = 0
             return self.note_socket(parent, name)
-        return not self.with_xattrs or self.read_xattrs(worker, fd, name, entry)
-
-    cdef bint read_xattrs(self, Worker *worker, int fd, const char *name, Entry *entry) noexcept nogil:
-        """Read the extended attributes that are kept, in the byte order of their names."""
-        cdef char *names = worker.buffer + DIRENTS_SIZE
-        cdef char *value = names + XATTRS_MAX
-        cdef char *key = names
-        cdef Xattr *xattr
-        cdef Xattr **place
-        cdef const Entry *parent = entry.parent if entry != self.table.root else entry
-        cdef long size
-        cdef long listed = xattrs_get(worker.xattr_way, fd, name, NULL, names)
-        if listed < 0:
-            if errno == ENOTSUP:
-                return True
-            self.fail(FAULT_XATTR, errno, parent, name)
-            return False
-        while key < names + listed:
-            if _keeps_xattr(key):
-                size = 0
-                while key[size] != 0 and key[size] != c'=':
-                    size += 1
-                if key[size] == c'=':
-                    self.fail(FAULT_XATTR_NAME, 0, parent, name)
-                    return False
-                size = xattrs_get(worker.xattr_way, fd, name, key, value)
-                if size < 0:
-                    # An attribute that went away between the two calls was never there as far as the layer goes.
-                    if errno != ENODATA:
-                        self.fail(FAULT_XATTR, errno, parent, name)
-                        return False
-                else:
-                    xattr = <Xattr *>arena_take(worker.arena, sizeof(Xattr), 8)
-                    if xattr != NULL:
-                        xattr.name_size = strlen(key)
-                        xattr.name = arena_copy(worker.arena, key, xattr.name_size + 1)
-                        xattr.value_size = size
-                        xattr.value = arena_copy(worker.arena, value, size)
-                    if xattr == NULL or xattr.name == NULL or xattr.value == NULL:
-                        self.fail(FAULT_MEMORY, 0, parent, name)
-                        return False
-                    place = &entry.xattrs
-                    while place[0] != NULL and strcmp(place[0].name, key) < 0:
-                        place = &place[0].next
-                    xattr.next = place[0]
-                    place[0] = xattr
-            key += strlen(key) + 1
-        return True
+        if not self.with_xattrs:
+            return True
+        fault = xattrs_read(worker.xattr_way, fd, name, target, worker.arena, entry)
+        if fault != FAULT_NONE:
+            self.fail(fault, errno if fault == FAULT_XATTR else 0, parent, name)
+        return fault == FAULT_NONE

@@ -8,7 +8,7 @@ from fastoci._engine.path cimport PathBuffer
 cdef class EntryTable:
     cdef readonly bytes source          # the source's path as given, for messages
     cdef int root_fd                    # the table's own; -1 once closed
-    cdef Entry *root                    # the source itself, a directory
+    cdef Entry *root                    # the source itself, a directory or one file
     cdef Arena *arenas                  # every arena that entries live in, newest first
     cdef bint complete                  # all that there is has been found
     cdef bint planned                   # a plan of all of it has been made or begun, and it takes no other

@@ -52,8 +52,8 @@ cdef class EntryTable:
 
     Args:
         source: The path of the tree as the caller gave it, for messages.
-        root_fd: A descriptor of the tree's root directory; the table keeps a duplicate. None: there is no tree, and
-            nothing can be read from it.
+        root_fd: A descriptor of the tree's root directory, or of the one file that the source is; the table keeps a
+            duplicate. None: there is no tree, and nothing can be read from it.
 
     Raises:
         OSError: The descriptor cannot be duplicated.
@@ -104,6 +104,11 @@ cdef class EntryTable:
 
     def __len__(self):
         return self.count
+
+    @property
+    def is_directory(self):
+        """Whether the source is a directory, and not one file."""
+        return self.root.kind == KIND_DIRECTORY
 
     def arrange(self):
         """Put all entries in order, so that plans can take selections of them. Called when the scan has ended.
@@ -244,6 +249,14 @@ cdef class EntryTable:
     def place_root(self, bytes name not None):
         """Give the root of the tree its name in the layer: the last component of the destination."""
         self._name(self.root, name)
+
+    def place_file(self, bytes name not None):
+        """Say that the source is one file, and its name in the layer. Called before the scan.
+
+        The table's descriptor is then that of the file, and all of it is read through this one.
+        """
+        self._name(self.root, name)
+        self.root.kind = KIND_FILE
 
     def restate_root(self, uint32_t mode, uint32_t uid, uint32_t gid, int64_t mtime, dict xattrs not None):
         """Give the root of the tree other metadata than its own: that of the directory an earlier layer has there.

@@ -16,6 +16,7 @@ class Scanner:
         *,
         with_xattrs: bool,
         keep_whiteouts: bool,
+        one_file_system: bool = False,
         xattr_way: int = 0,
     ) -> Self: ...
     def run(self) -> None: ...

@@ -41,6 +41,12 @@ class TreeFlags:
     ] = 1
     exclude: Annotated[_Many, typer.Option(metavar="PATTERN", help="Leave out, as .dockerignore says it.")] = None
     ignorefile: Annotated[str | None, typer.Option(metavar="FILE", help="A file of such patterns.")] = None
+    one_file_system: Annotated[
+        bool,
+        typer.Option(
+            "--one-file-system", help="Leave out what other file systems hold; a mount point is an empty directory."
+        ),
+    ] = False
     chown: Annotated[
         str | None, typer.Option(metavar="UID[:GID]", help="Whose everything is.  [default: as found]")
     ] = None
@@ -80,6 +86,7 @@ class TreeFlags:
             xattrs=self.xattrs,
             whiteouts=self.whiteouts,
             patterns=patterns,
+            one_file_system=self.one_file_system,
         )
 
     def layer(self) -> "LayerOptions":
@@ -127,7 +134,9 @@ def run(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SRC[:/DEST]...", help="Directories and tar archives; - is a tar on stdin.", show_default=False
+            metavar="SRC[:/DEST]...",
+            help="Directories, tar archives, and files with a /DEST; - is a tar on stdin.",
+            show_default=False,
         ),
     ] = None,
     *,
@@ -162,7 +171,7 @@ def run(
     registry: UploadFlags,
     output: BuildOutputFlags,
 ) -> None:
-    """Make an image of directory trees or tar files, one layer each."""
+    """Make an image of directory trees, files or tar archives, one layer each."""
     from fastoci.build import build
     from fastoci.layer.cpus import available_cpus
     from fastoci.output import STDOUT, Output

@@ -15,7 +15,10 @@ __all__ = ["run"]
 
 def run(
     source: Annotated[
-        str, typer.Argument(metavar="SRC[:/DEST]", help="A directory or a tar archive; - is a tar on stdin.")
+        str,
+        typer.Argument(
+            metavar="SRC[:/DEST]", help="A directory, a tar archive, or a file with a /DEST; - is a tar on stdin."
+        ),
     ],
     *,
     output: Annotated[

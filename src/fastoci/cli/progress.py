@@ -198,12 +198,8 @@ class PlainProgress:
                 return f"checking {name}: {format_size(total)}" if is_new else None
             case BlobDone(digest, title, how=how):
                 return f"{how} {digest} ({title})"
-            case Retry(reason=reason, wait=wait, resumed_at=None):
-                return f"retry: {reason}" + (f"; again in {wait:.1f}s" if wait else "")
-            case Retry(reason=reason, resumed_at=int(offset), pulling=True):
-                return f"retry: {reason}; going on at {format_size(offset)}"
-            case Retry(reason=reason, resumed_at=int(offset)):
-                return f"retry: {reason}; the registry holds {format_size(offset)}, going on"
+            case Retry():
+                return _describe_retry(event, alone=self._tally.at_work < 2)
             case Resumed(title):
                 return f"resumed {title} {describe_resumed(event)}"
             case Tagged(name):
@@ -226,6 +222,15 @@ class PlainProgress:
         write_stderr(f"{self._clock() - self._started:4.1f}s {printable(text)}")
 
 
+def _describe_retry(event: Retry, *, alone: bool) -> str:
+    """Return the line of what went wrong, which names the blob where more than one is on its way."""
+    line = f"retry: {event.reason}" if alone else f"retry {event.title}: {event.reason}"
+    if event.resumed_at is None:
+        return line + (f"; again in {event.wait:.1f}s" if event.wait else "")
+    size = format_size(event.resumed_at)
+    return line + (f"; going on at {size}" if event.pulling else f"; the registry holds {size}, going on")
+
+
 def describe_resumed(event: Resumed) -> str:
     """Return where an upload goes on, and how it is known that it may."""
     if event.total is not None:
@@ -238,11 +243,10 @@ def describe_summary(summary: PushSummary | PullSummary) -> str:
     """Return what a push or a pull cost in one line."""
     if isinstance(summary, PullSummary):
         return (
-            f"fetched {format_size(summary.fetched)}, skipped {format_size(summary.skipped)}, "
-            f"resumed {format_size(summary.resumed)}"
+            f"fetched {format_size(summary.fetched)}, skipped {format_size(summary.skipped)}, resumed {summary.resumed}"
         )
     mounted = f", mounted {format_size(summary.mounted)}" if summary.mounted else ""
     return (
         f"sent {format_size(summary.sent)}, skipped {format_size(summary.skipped)}{mounted}, "
-        f"resumed {format_size(summary.resumed)}, repeated {format_size(summary.repeated)}"
+        f"resumed {summary.resumed}, repeated {format_size(summary.repeated)}"
     )

@@ -39,6 +39,12 @@ class Tally:
         self._blobs: dict[str, tuple[int, int | None]] = {}
         self._samples: deque[tuple[float, int]] = deque()
         self._verb = "sent"
+        self._busy: set[str] = set()
+
+    @property
+    def at_work(self) -> int:
+        """How many blobs are on their way."""
+        return len(self._busy)
 
     def add(self, event: Event) -> bool:
         """Take one event; return whether it is the first progress of its layer or blob."""
@@ -61,6 +67,7 @@ class Tally:
                 self._verb = "fetched" if pulling else "sent"
                 is_new = digest not in self._blobs
                 self._blobs[digest] = done, total
+                self._busy.add(digest)
                 self._sample()
                 return is_new
             case CheckProgress(name, done, total):
@@ -71,6 +78,7 @@ class Tally:
                 return is_new
             case BlobDone(digest, size=size, how=how, key=key):
                 digest = key or digest
+                self._busy.discard(digest)
                 if digest in self._blobs or how in {"pushed", "pulled"}:
                     self._blobs[digest] = size, size
                     self._sample()

@@ -12,8 +12,8 @@ from fastoci.cli.options import MemberOption, OutputFlags, RegistryFlags
 from fastoci.errors import InvalidImageError, UsageError
 
 if TYPE_CHECKING:
+    from fastoci.checks.findings import Finding
     from fastoci.cli.console import Console
-    from fastoci.findings import Finding
     from fastoci.registry.options import RegistryOptions
     from fastoci.validate import Validation
 
@@ -71,7 +71,7 @@ def _compared(
     tree: TreeFlags,
     console: "Console",
 ) -> "tuple[Finding, ...]":
-    from fastoci.rebuild import rebuild
+    from fastoci.checks.rebuild import rebuild
     from fastoci.spec.platform import Platform
 
     return rebuild(

@@ -179,7 +179,11 @@ def parse_owner(value: str) -> tuple[int, int]:
     user, colon, group = value.partition(":")
     numbers = [user, group if colon else user]
     if not all(number.isascii() and number.isdecimal() and int(number) < _ID_LIMIT for number in numbers):
-        raise UsageError(f"--chown {value!r} is not UID[:GID] in numbers", hint="--chown 0:0 for root")
+        raise UsageError(
+            f"--chown {value!r} is not UID[:GID] in numbers",
+            cause="a name means what the image's own passwd says, not this machine's",
+            hint="--chown 0:0 for root",
+        )
     return int(numbers[0]), int(numbers[1])
 
 

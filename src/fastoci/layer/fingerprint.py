@@ -78,12 +78,13 @@ def place_of(source: TreeSource, policy: TreePolicy | None, options: LayerOption
     """Return where a layer comes from and how it is made, as one word; no path can be read out of it.
 
     Args:
-        source: The directory or the archive.
+        source: The directory, the file or the archive.
         policy: What becomes of its entries; None where they are kept as they are.
         options: How the layer is made.
         base: What it is compared with, where it is what differs from that.
     """
-    return _begun("place", options, (os.path.realpath(source.path), source.dest, policy, *base)).hexdigest()
+    details = (os.path.realpath(source.path), source.dest, source.into, policy, *base)
+    return _begun("place", options, details).hexdigest()
 
 
 def _begun(kind: str, options: LayerOptions, details: tuple[object, ...]) -> hashlib._Hash:

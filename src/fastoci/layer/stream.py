@@ -7,7 +7,8 @@ comes there, it is made again: blocks are a pure function of the plan. So the di
 memory is bounded, and no byte is stored.
 
 A reader that wants nothing before all of it is there would have all of it made twice. For such a one there is a spool:
-a file that takes what is written, as far as its disk has room.
+a file that takes what is written, as far as its disk has room. And where the blob is stored anyway, what is stored is
+the spool, and nothing is made again.
 
 What is made again is compared, by size and CRC-32, with what was made first; and so is, by a proof that is kept, what
 another process has sent of it. That is to notice a change early, not to prove anything: whoever takes the blob checks
@@ -16,6 +17,7 @@ its digest.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -57,6 +59,7 @@ class BlobStream:
         subject: What the blob is known by before it has a digest.
         window: How many bytes are kept between packer and reader; 0 keeps none.
         spool: A descriptor of an empty file for all bytes, open as long as this is read; None is for none.
+        filled: Whether somebody else writes them to the spool, each before it is written here.
         clock: A monotonic clock in seconds.
     """
 
@@ -67,12 +70,14 @@ class BlobStream:
         window: int,
         *,
         spool: int | None = None,
+        filled: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.subject = subject
         self._planned = planned
         self._window = window
         self._spool = spool
+        self._filled = filled
         self._spooling = spool is not None
         self._spooled = 0  # bytes that the spool has
         self._clock = clock
@@ -135,11 +140,11 @@ class BlobStream:
             self._changed.notify_all()
 
     def _store(self, offset: int, data: bytes | memoryview) -> None:
-        """Write a piece into the spool; from the first for which there is no room on, all is as without one."""
+        """Have a piece in the spool; from the first for which there is no room on, all is as without one."""
         assert self._spool is not None  # noqa: S101 - says what `_spooling` means
         rest = memoryview(data)
         try:
-            while rest:
+            while rest and not self._filled:
                 rest = rest[os.pwrite(self._spool, rest, offset + len(data) - len(rest)) :]
         except OSError:
             self._spooling = False
@@ -304,9 +309,10 @@ class BlobStream:
             return self._kept[number]
         if self._spool is not None and self._ends[number] <= self._spooled:
             start = self._ends[number - 1]
-            piece = os.pread(self._spool, self._ends[number] - start, start)
-            if len(piece) == self._ends[number] - start:
-                return piece
+            with contextlib.suppress(OSError):
+                piece = os.pread(self._spool, self._ends[number] - start, start)
+                if len(piece) == self._ends[number] - start:
+                    return piece
         return self._again[1] if self._again[0] == number else None
 
     def _make_again(self, number: int) -> bytes:

@@ -20,9 +20,9 @@ from fastoci.layer.pack import BlobSink, PackedLayer, PlannedLayer
 from fastoci.layer.tarblocks import TarBlocks
 from fastoci.tree.ancestors import Found
 from fastoci.tree.policy import OWNER_LIMIT
-from fastoci.tree.source import STDIN, TreeSource
+from fastoci.tree.source import ARCHIVE_SUFFIXES, STDIN, TreeSource
 
-__all__ = ["is_tarball", "pack_tar", "plan_tar"]
+__all__ = ["pack_tar", "plan_tar"]
 
 _COPY_SIZE = 1024 * 1024
 _COMPRESSED = {
@@ -41,11 +41,6 @@ _KINDS = {
 _EXTENDED_LIMIT = 1024 * 1024
 _RECORD_SIZE = 512
 _TIME_LIMIT = 2**63
-
-
-def is_tarball(source: TreeSource) -> bool:
-    """Return whether a source is to be taken as a tar archive: standard input, or a file that is no directory."""
-    return source.path == STDIN or os.path.isfile(source.path)
 
 
 def pack_tar(
@@ -221,7 +216,10 @@ class _Members:
         # The last three are what tarfile raises over numbers and chains of headers that nobody means.
         except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise TreeError(
-                f"{source.path} is no whole tar archive", path=source.path, cause=str(error) or type(error).__name__
+                f"{source.path} is no whole tar archive",
+                path=source.path,
+                cause=str(error) or type(error).__name__,
+                hint=None if self.count else _other_meaning(source),
             ) from error
 
     def _add(self, member: tarfile.TarInfo) -> None:
@@ -247,6 +245,13 @@ class _Members:
         """Return what stands at `path`; of several entries of one path the last counts."""
         kind = self._others.get(path)
         return self._found.get(path) if kind is None else Found(kind, 0, 0, 0, 0)
+
+
+def _other_meaning(source: TreeSource) -> str | None:
+    """Return what to write where something that is no archive at all may have been meant as a file, None elsewhere."""
+    if source.path == STDIN or source.path.endswith(ARCHIVE_SUFFIXES):
+        return None
+    return f"for the file itself in the image, name its place there: {source.path}:/DEST"
 
 
 def _archive(file: BinaryIO) -> tarfile.TarFile:

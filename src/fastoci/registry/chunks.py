@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fastoci.errors import BlobMismatchError
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
 
-__all__ = ["BlobSource", "Chunk", "GrowingSource", "SourceError", "digest_of"]
+__all__ = ["BlobSource", "Chunk", "FilePart", "FileSource", "GrowingSource", "Piece", "SourceError", "digest_of"]
 
 # Small enough that a slow line takes one within the time limit for sending, large enough that Python does not matter.
 PIECE = 256 << 10
@@ -27,6 +29,18 @@ class BlobSource(Protocol):
 
     def read_at(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Return up to `size` bytes from `offset` on, at least one.
+
+        Raises:
+            FastociError: The source shrank, changed, or cannot be read.
+        """
+
+
+@runtime_checkable
+class FileSource(Protocol):
+    """What a source has besides whose bytes may lie in a file as they are."""
+
+    def file_at(self, offset: int) -> tuple[int, int] | None:
+        """Return the descriptor of the file, and where in it the byte at `offset` is; None where it is no file.
 
         Raises:
             FastociError: The source shrank, changed, or cannot be read.
@@ -86,6 +100,30 @@ class SourceError(Exception):
     """
 
 
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Some bytes of an open file, which the kernel can send without their being read (sendfile(2)).
+
+    Args:
+        fd: The file.
+        offset: Where they begin in it.
+        size: How many they are.
+        read: Returns them, for whoever cannot have the kernel do it; raises SourceError.
+    """
+
+    fd: int
+    offset: int
+    size: int
+    read: Callable[[], bytes | bytearray | memoryview]
+
+    def __len__(self) -> int:
+        """Return how many bytes they are."""
+        return self.size
+
+
+Piece = bytes | bytearray | memoryview | FilePart
+
+
 class Chunk:
     """The bytes of a source from one offset up to another, as the body of a request.
 
@@ -113,27 +151,41 @@ class Chunk:
         """How many bytes it has."""
         return self._end - self._start
 
-    def open(self) -> Iterator[bytes]:
-        """Return the bytes in pieces, read when they are asked for.
+    def open(self) -> Iterator[Piece]:
+        """Return the bytes in pieces, read when they are asked for, or to be read by the kernel.
 
         Raises:
             SourceError: The source failed.
         """
+        files = self._source if isinstance(self._source, FileSource) else None
         at = self._start
         while at < self._end:
-            try:
-                piece = self._source.read_at(at, min(PIECE, self._end - at))
-                if not 0 < len(piece) <= self._end - at:
-                    raise BlobMismatchError(  # noqa: TRY301 - one way out for all that a source does wrong
-                        "a blob changed while it was sent", cause=f"it has no more than {at} bytes, not {self._end}"
-                    )
-            except Exception as error:
-                raise SourceError from error
+            size = min(PIECE, self._end - at)
+            piece: Piece | None = None if files is None else self._file_part(files, at, size)
+            if piece is None:
+                piece = self._read(at, size)
             if self._on_piece is not None:
                 self._on_piece(at, len(piece))
             at += len(piece)
-            # Sockets take every buffer; urllib3's types name only the commonest.
-            yield cast("bytes", piece)
+            yield piece
+
+    def _file_part(self, source: FileSource, at: int, size: int) -> FilePart | None:
+        try:
+            place = source.file_at(at)
+        except Exception as error:
+            raise SourceError from error
+        return None if place is None else FilePart(*place, size, partial(self._read, at, size))
+
+    def _read(self, at: int, size: int) -> bytes | bytearray | memoryview:
+        try:
+            data = self._source.read_at(at, size)
+            if not 0 < len(data) <= size:
+                raise BlobMismatchError(  # noqa: TRY301 - one way out for all that a source does wrong
+                    "a blob changed while it was sent", cause=f"it has no more than {at} bytes, not {self._end}"
+                )
+        except Exception as error:
+            raise SourceError from error
+        return data
 
 
 def digest_of(source: BlobSource | GrowingSource, digest: Digest) -> str:
@@ -144,5 +196,5 @@ def digest_of(source: BlobSource | GrowingSource, digest: Digest) -> str:
     """
     hasher = digest.hasher()
     for piece in Chunk(source, 0, source.size).open():
-        hasher.update(piece)
+        hasher.update(piece.read() if isinstance(piece, FilePart) else piece)
     return hasher.hexdigest()

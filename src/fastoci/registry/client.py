@@ -11,7 +11,7 @@ import io
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 
 from fastoci.errors import AccessDeniedError, RegistryError
 from fastoci.events import PushAllowed, Retry, Sink, discard
@@ -86,6 +86,7 @@ class RegistryClient:
         self._auth = Authenticator(host, self.options, self._transport, sink, patiently=self.patiently, clock=clock)
         self._lock = threading.Lock()
         self._origin: Origin | None = None
+        self.mended = 0  # how often a stream of a blob was gone on with after it had broken off
 
     def __enter__(self) -> Self:
         return self
@@ -207,7 +208,7 @@ class RegistryClient:
 
     def open_blob(
         self, repository: str, descriptor: Descriptor, *, offset: int = 0, hasher: Hasher | None = None
-    ) -> BinaryIO:
+    ) -> io.BufferedReader:
         """Return a stream of a blob. Broken connections are mended where they broke.
 
         Its last bytes are handed out only after size and digest were found right: a read that fails with
@@ -225,6 +226,11 @@ class RegistryClient:
             RegistryError: The registry cannot be reached, or does not give it.
         """
         return io.BufferedReader(BlobReader(self, repository, descriptor, offset, hasher), 1 << 20)
+
+    def count_mended(self) -> None:
+        """Count one more stream that is gone on with."""
+        with self._lock:
+            self.mended += 1
 
     def get_manifest(self, repository: str, reference: str) -> tuple[Descriptor, bytes]:
         """Return a manifest or an index, its digest verified.

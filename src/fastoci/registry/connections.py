@@ -6,7 +6,9 @@ Threads: a connection belongs to one request at a time; a `Watch` may cut it off
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
+import os
 import socket
 import ssl
 import threading
@@ -17,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util import wait_for_read
+from urllib3.util import wait_for_read, wait_for_write
+
+from fastoci.registry.chunks import FilePart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +50,9 @@ SOCKET_OPTIONS = [
 SEND_TIMEOUT = 60.0  # seconds for the kernel to take one piece of a body
 HEADER_SECONDS = 60.0  # for all headers of an answer, from its first byte on
 IDLE_LIMIT = 30.0  # seconds after which a connection is not used again: balancers drop theirs after 60 without a word
+
+# sendfile(2): what says that this file cannot be sent so. Reading it will do, or say better what is wrong with it.
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EIO})
 
 
 class Watch:
@@ -205,10 +212,18 @@ class _Upload(HTTPConnection):
             self._unfinished = True
             raise BrokenPipeError
         try:
-            super().send(data)
+            if isinstance(data, FilePart):
+                self._send_part(data)
+            else:
+                super().send(data)
         except OSError:
             self._unfinished = True
             raise
+
+    def _send_part(self, part: FilePart) -> None:
+        done = _sendfile(self.sock, part) if type(self.sock) is socket.socket else 0
+        if done < part.size:
+            super().send(memoryview(part.read())[done:])
 
     def _answered_early(self) -> bool:
         if self.sock is None:
@@ -226,6 +241,26 @@ class _Upload(HTTPConnection):
         self._answers += 1
         self._last_used = time.monotonic()
         return response
+
+
+def _sendfile(sock: socket.socket, part: FilePart) -> int:
+    """Have the kernel send a part of a file, and return how many bytes it did: fewer where it cannot read them all."""
+    done = 0
+    while done < part.size:
+        try:
+            count = os.sendfile(sock.fileno(), part.fd, part.offset + done, part.size - done)
+        except BlockingIOError:
+            if not wait_for_write(sock, sock.gettimeout()):
+                raise TimeoutError from None
+        except OSError as error:
+            if error.errno not in _NO_SENDFILE:
+                raise
+            break
+        else:
+            if not count:
+                break
+            done += count
+    return done
 
 
 class _Connection(_Upload, HTTPConnection):

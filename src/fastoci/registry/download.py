@@ -73,6 +73,7 @@ class BlobReader(io.RawIOBase):
         self._offset = offset
         self._ranges = True
         self._asked: float | None = None  # seconds that the registry asks to wait
+        self._trouble: str | None = None  # the last fault, until it is overcome
         # A range is asked for when it is read: what is wrong with it is handled there.
         # Nothing is asked for an empty blob: GHCR takes one and does not give it back.
         self._response: Response | None = None if offset or not self._size else self._open()
@@ -99,6 +100,8 @@ class BlobReader(io.RawIOBase):
             except TransportError as error:
                 self._failed(error)
                 continue
+            if self._trouble is not None:
+                self._overcome(self._trouble)
             view[: len(data)] = data
             if self._hasher is not None:
                 self._hasher.update(data)
@@ -175,14 +178,22 @@ class BlobReader(io.RawIOBase):
         if not error.passing:
             raise failure from error
         try:
-            wait, self._asked = self._patience.failed(str(error), self._asked), None
-            self._client.sink(Retry(self._name(), str(error), wait, self._offset, pulling=True))
+            self._trouble = str(error)
+            wait, self._asked = self._patience.failed(self._trouble, self._asked), None
+            self._client.sink(Retry(self._digest.short, self._trouble, wait, pulling=True))
             self._client.pacer.wait(wait)
         except OutOfPatienceError as end:
             failure.cause = f"{failure.cause}; {end.failures} failures without progress"
             raise failure from error
         except TransportError as end:
             raise unreachable(self._client.host, end, f"cannot read {self._name()}") from end
+
+    def _overcome(self, trouble: str) -> None:
+        """Say that a fault is over, and that what came before it need not come again."""
+        self._trouble = None
+        if self._offset:
+            self._client.count_mended()
+            self._client.sink(Retry(self._digest.short, trouble, 0.0, self._offset, pulling=True))
 
     def _verify(self, response: Response | None) -> None:
         """Hold what came against the descriptor, before the last of it is handed out."""

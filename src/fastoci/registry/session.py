@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
     from fastoci.registry.urls import Url
 
-__all__ = ["DEFAULT_CHUNK", "HostProfile", "Mode", "UploadSession"]
+__all__ = ["DEFAULT_CHUNK", "LARGEST_CHUNK", "HostProfile", "Mode", "UploadSession"]
 
+# What a fault may cost is a chunk, where a registry keeps nothing of one that broke off; and each one costs a pause, in
+# which the registry makes it safe and answers. So they begin small, and on a fast line, where the one costs little time
+# and the other much, they become larger. Proxies draw the line at 100 MB, where they draw one.
 DEFAULT_CHUNK = 16 << 20
+LARGEST_CHUNK = 64 << 20
+QUICK = 1.0  # seconds for a chunk and its answer: after less the next one is twice as large
 SMALLEST_CHUNK = 64 << 10
 # What a registry may ask for by OCI-Chunk-Min-Length. A chunk is a view of the source, so a large one costs no memory;
 # it costs what is sent again after a fault.
@@ -41,6 +46,7 @@ class UploadSession:
     Args:
         mode: How its bytes travel.
         chunk: How many bytes go in one PATCH, where the mode has more than one.
+        largest: What `chunk` may grow to, from the default; 0 leaves it as it is.
         location: Where the next request goes; a secret. None before there is a session.
         offset: How many bytes the registry has acknowledged.
         minimum: The fewest bytes the registry takes in a chunk that is not the last.
@@ -49,6 +55,7 @@ class UploadSession:
         patches: How many PATCHes were made.
         told: The offset that the registry has given last when it was asked.
         refused_offsets: Of those that it gave, where it answered with 416, since the last progress.
+        begun: When the last PATCH was begun, by the client's clock.
         stuck: How often bytes were sent again because it held none of them.
         crumbs: How often in a row it took next to nothing of a chunk.
         blind: Whether bytes were sent on after a fault without knowing the offset.
@@ -56,6 +63,7 @@ class UploadSession:
 
     mode: Mode
     chunk: int
+    largest: int = 0
     location: Url | None = field(default=None, repr=False)
     offset: int = 0
     minimum: int = 1
@@ -65,6 +73,7 @@ class UploadSession:
     patches: int = 0
     told: int | None = None
     refused_offsets: set[int] = field(default_factory=set)
+    begun: float = 0.0
     stuck: int = 0
     crumbs: int = 0
     blind: bool = False
@@ -72,22 +81,37 @@ class UploadSession:
     def limit_chunk(self, minimum: int | None, maximum: int | None) -> None:
         """Heed what a registry says about the sizes of chunks, within reason.
 
+        Who has them begin at a size is taken to want all of one size: an object that is put together from parts.
+
         Args:
             minimum: Its `OCI-Chunk-Min-Length`; None where it does not say.
             maximum: The unofficial `OCI-Chunk-Max-Length`.
         """
         if maximum is not None and maximum >= SMALLEST_CHUNK:
             self.chunk = min(self.chunk, maximum)
-        if minimum is not None and minimum > 0:
+            self.largest = min(self.largest, maximum)
+        if minimum is not None and minimum > 1:
             self.minimum = min(minimum, LARGEST_MINIMUM)
-            self.chunk = max(self.chunk, self.minimum)
+            self.chunk, self.largest = max(self.chunk, self.minimum), 0
+
+    def grow_chunk(self, seconds: float) -> None:
+        """Take larger chunks from now on, if one took no longer than this."""
+        if seconds < QUICK:
+            self.chunk = max(self.chunk, min(self.chunk * 2, self.largest))
+
+    def shrink_chunk(self) -> bool:
+        """Take chunks of the first size again, if they had grown; say whether they had."""
+        grown = DEFAULT_CHUNK < self.chunk <= self.largest
+        if grown:
+            self.chunk = DEFAULT_CHUNK
+        return grown
 
     def halve_chunk(self) -> bool:
         """Take smaller chunks from now on; say whether that was possible."""
         smaller = max(self.chunk // 2, self.minimum, SMALLEST_CHUNK)
         if smaller >= self.chunk:
             return False
-        self.chunk = smaller
+        self.chunk, self.largest = smaller, 0
         return True
 
 

@@ -7,10 +7,11 @@ first directory that exists: `--cert-dir`, or `certs.d/HOST[:PORT]` under ~/.con
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastoci.errors import StoreError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
     from fastoci.registry.urls import Origin
 
-__all__ = ["certificate_directory", "tls_context"]
+__all__ = ["TlsSocket", "certificate_directory", "tls_context"]
 
 # Where distributions keep their bundle: for a Python whose OpenSSL was built to look elsewhere.
 _BUNDLES = (
@@ -27,6 +28,34 @@ _BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+
+
+class TlsSocket(ssl.SSLSocket):
+    """A TLS socket that is closed where it does not come to be.
+
+    Python 3.11 and 3.12 take a connection that was reset before the handshake for one that is still to be made, and
+    drop its socket, open, when reading shows what it is. An interruption within the handshake they drop it for, too.
+    """
+
+    def getpeername(self) -> Any:  # noqa: ANN401 - as in socket.socket
+        """Return the address at the other end; a connection that has none is over.
+
+        Raises:
+            ConnectionResetError: It has none.
+        """
+        try:
+            return super().getpeername()
+        except OSError as error:
+            self.close()
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from error
+
+    def do_handshake(self, block: bool = False) -> None:
+        """See ssl.SSLSocket."""
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def certificate_directory(origin: Origin, options: RegistryOptions) -> Path | None:
@@ -65,6 +94,7 @@ def tls_context(origin: Origin, options: RegistryOptions, *, registry: bool) -> 
         StoreError: A file in the directory cannot be read, or is no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = TlsSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Python 3.13 began to refuse authorities that break a formality of RFC 5280, and to trust an intermediate that was
     # put among the authorities. Go, and so docker and podman, accepts both: the same files are to do here.

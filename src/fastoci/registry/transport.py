@@ -11,7 +11,7 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from urllib.parse import unquote
 
 import urllib3
@@ -24,7 +24,7 @@ from fastoci.registry.connections import SOCKET_OPTIONS, TARGET, Pool, SecurePoo
 from fastoci.registry.faults import Fault, InsideError, TransportError, fault_of
 from fastoci.registry.proxy import proxy_for
 from fastoci.registry.response import Response
-from fastoci.registry.tls import tls_context
+from fastoci.registry.tls import TlsSocket, tls_context
 from fastoci.registry.urls import InvalidUrlError, Origin, Url, is_loopback, is_private
 from fastoci.version import __version__
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from urllib3.connectionpool import HTTPConnectionPool
 
+    from fastoci.registry.chunks import Piece
     from fastoci.registry.options import RegistryOptions
 
 __all__ = ["READ_TIMEOUT", "Authorization", "Body", "Transport", "leads_inside"]
@@ -66,7 +67,7 @@ class Body(Protocol):
     def size(self) -> int:
         """How many bytes it has."""
 
-    def open(self) -> Iterable[bytes]:
+    def open(self) -> Iterable[Piece]:
         """Return its pieces, from its start."""
 
 
@@ -208,7 +209,8 @@ class Transport:
             sent["Authorization"] = authorization.value
         stream: bytes | Iterable[bytes] | None = None
         if body is not None:
-            stream = body if isinstance(body, bytes) else body.open()
+            # urllib3 passes each piece on to our own connections, which know all that a piece can be.
+            stream = body if isinstance(body, bytes) else cast("Iterable[bytes]", body.open())
             sent["Content-Length"] = str(len(body) if isinstance(body, bytes) else body.size)
         if self.cancelled.is_set():
             raise TransportError(Fault.CANCELLED)
@@ -282,7 +284,10 @@ class Transport:
                 hint="look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY in the environment",
             )
         headers = make_headers(proxy_basic_auth=unquote(parts.auth)) if parts.auth else None
-        context = ssl.create_default_context() if parts.scheme == "https" else None
+        context = None
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            context.sslsocket_class = TlsSocket
         return urllib3.ProxyManager(parts._replace(auth=None).url, proxy_headers=headers, proxy_ssl_context=context)
 
 

@@ -109,6 +109,9 @@ def _vanished(work: UploadWork, response: Response) -> Step:
     """Look for the blob where its session is gone: a proxy may have sent the commit twice."""
     if _look(work):
         return Step.DONE
+    if work.session.shrink_chunk():
+        # Who puts an object together from parts of one size may not say so before it comes to that.
+        work.client.profile.learn_chunk(work.session.chunk)
     return work.restart(cause_of(response))
 
 

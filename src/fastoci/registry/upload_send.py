@@ -57,6 +57,7 @@ def send(work: UploadWork) -> Step:
         headers["Content-Range"] = f"{offset}-{end - 1}"
     work.promise(end)
     session.patches += 1
+    session.begun = work.client.pacer.clock()
     try:
         response = work.ask("PATCH", location, headers=headers, body=work.body(end), read_timeout=timeout)
     except StandsError:
@@ -79,7 +80,7 @@ def _accepted(work: UploadWork, response: Response, end: int) -> Step:
     held = held_by(response.header("Range"))
     if held is not None and held.size == end:
         session.crumbs = 0
-        return _go_on(work, end)
+        return _go_on(work, end, whole=True)
     if held is not None and not held.ambiguous and session.offset < held.size < end:
         return _partly(work, response, held.size, end)
     return _doubtful(work, end)
@@ -102,7 +103,7 @@ def _doubtful(work: UploadWork, end: int) -> Step:
     """
     session = work.session
     if work.client.profile.patch_range == "ignored" or session.location is None:
-        return _go_on(work, end)
+        return _go_on(work, end, whole=True)
     response = work.ask("GET", session.location)
     if response is None:
         return Step.SYNC
@@ -128,7 +129,10 @@ def _doubtful(work: UploadWork, end: int) -> Step:
     return work.ask_again(response)
 
 
-def _go_on(work: UploadWork, offset: int) -> Step:
+def _go_on(work: UploadWork, offset: int, *, whole: bool = False) -> Step:
+    if whole:
+        # Before it is noted: what a killed run may have sent at most is a chunk more than was acknowledged.
+        work.session.grow_chunk(work.client.pacer.clock() - work.session.begun)
     work.acknowledge(offset)
     work.overcome()
     return Step.SEND
@@ -180,6 +184,12 @@ def _bad_request(work: UploadWork, response: Response, end: int) -> Step:
 
 def _refused(work: UploadWork, response: Response, end: int) -> Step:
     del end
+    if response.status not in {401, 403} and work.session.shrink_chunk():
+        # Not everybody says what is wrong with a chunk that is too large.
+        work.session.largest = 0
+        work.client.profile.learn_chunk(work.session.chunk)
+        work.trouble = work.trouble or cause_of(response)
+        return Step.SYNC
     raise work.refused(response)
 
 

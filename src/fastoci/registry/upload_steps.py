@@ -29,7 +29,7 @@ class UploadResult:
         size: Of the blob, in bytes.
         sent: Bytes handed to the network, those sent again included.
         repeated: Of these, the bytes sent more than once.
-        resumed: The furthest offset that was gone on from after a fault; 0 where there was none.
+        resumed: How often it was gone on with, after a fault or an earlier run, where the registry held a part of it.
         seconds: From the first question to the last answer.
     """
 

@@ -12,8 +12,9 @@ from fastoci.registry.chunks import Chunk, SourceError
 from fastoci.registry.faults import Fault, TransportError
 from fastoci.registry.patience import OutOfPatienceError, Patience, is_passing, retry_after
 from fastoci.registry.refusals import cause_of, unreachable
-from fastoci.registry.session import DEFAULT_CHUNK, Mode, UploadSession
+from fastoci.registry.session import DEFAULT_CHUNK, LARGEST_CHUNK, Mode, UploadSession
 from fastoci.registry.transport import READ_TIMEOUT
+from fastoci.registry.upload_account import Account
 from fastoci.registry.upload_steps import Step, UploadResult
 from fastoci.units import format_part, format_size
 
@@ -88,10 +89,7 @@ class UploadWork:
         self.digest_refused = (
             False  # for good: a registry that refused the digest may still serve the blob (Artifactory)
         )
-        self.sent = 0
-        self.furthest_sent = 0
-        self.repeated = 0
-        self.resumed = 0
+        self.account = Account()
         self.said_at: int | None = None  # the offset that was last told to be gone on from
         self._started = client.pacer.clock()
         self._throttle = Throttle(clock=client.pacer.clock)
@@ -274,7 +272,8 @@ class UploadWork:
         # parts want all of one size.
         self.session = self._new_session(memory.mode)
         self.session.location, self.session.offset = memory.location, memory.offset
-        self.session.chunk, self.session.minimum = memory.chunk, memory.minimum
+        self.session.chunk = memory.chunk
+        self.session.limit_chunk(memory.minimum, None)
         if self.growing is not None:
             self.growing.passed(memory.offset)
         self.recalled = True
@@ -284,16 +283,16 @@ class UploadWork:
         """Say that a fault is over and the upload goes on."""
         if self.recalled:
             self.recalled = False
-            self.resumed = self.session.offset
-            self.furthest_sent = self.session.offset
+            self.account.recall(self.session.offset)
             self.sink(Resumed(self.title, self.session.offset, None if self.blob is None else self.size))
             self.trouble = None
         if self.trouble is not None:
-            self.resumed = max(self.resumed, self.session.offset)
             if self.said_at != self.session.offset:  # how far it is need not be said at each of several failures
                 self.said_at = self.session.offset
+                self.account.resume(self.session.offset)
                 self.sink(Retry(self.title, self.trouble, 0.0, self.session.offset))
             self.trouble = None
+            self.session.shrink_chunk()
 
     def restart(self, reason: str, mode: Mode | None = None) -> Step:
         """Give the session up for a new one.
@@ -381,25 +380,24 @@ class UploadWork:
         if self.how == "pushed":
             self.sink(BlobProgress(self.key, self.title, self.size, self.size))
         seconds = self.client.pacer.clock() - self._started
-        return UploadResult(self.how, self.size, self.sent, self.repeated, self.resumed, seconds)
+        cost = self.account
+        return UploadResult(self.how, self.size, cost.sent, cost.repeated, cost.resumed, seconds)
 
     def _on_piece(self, offset: int, size: int) -> None:
         if self.client.cancelled:
             raise TransportError(Fault.CANCELLED)
-        self.sent += size
-        end = offset + size
-        self.repeated += min(size, max(0, self.furthest_sent - offset))
-        self.furthest_sent = max(self.furthest_sent, end)
+        self.account.send(offset, size)
         if self.session.tried is not None:
-            self.session.tried = max(self.session.tried, end)
+            self.session.tried = max(self.session.tried, offset + size)
         if self._throttle.due():
             self.sink(BlobProgress(self.key, self.title, offset, self.total))
         self.between()
 
     def _new_session(self, mode: Mode) -> UploadSession:
-        chunk = self.client.options.chunk_size or DEFAULT_CHUNK
-        if self.client.profile.chunk is not None:
-            chunk = min(chunk, self.client.profile.chunk)
-        session = UploadSession(mode, chunk)
+        asked, most = self.client.options.chunk_size, self.client.profile.chunk or LARGEST_CHUNK
+        chunk = min(asked or DEFAULT_CHUNK, self.client.profile.chunk or asked or DEFAULT_CHUNK)
+        # A blob that is being made is waited for chunk by chunk, and held in memory by chunks.
+        grows = asked is None and self.growing is None
+        session = UploadSession(mode, chunk, min(most, LARGEST_CHUNK) if grows else 0)
         session.limit_chunk(self.client.profile.minimum, None)
         return session

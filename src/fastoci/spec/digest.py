@@ -103,8 +103,8 @@ class Digest:
 
     @property
     def short(self) -> str:
-        """The first twelve digits, as it is shown on screen."""
-        return self.hex[:12]
+        """The first eight digits, as it is called on screen."""
+        return self.hex[:8]
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"

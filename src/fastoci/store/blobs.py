@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -43,6 +44,14 @@ class BlobWriter(Ending, ABC):
         Raises:
             StoreError: The disk refused.
         """
+
+    def open_written(self) -> int | None:
+        """Return a descriptor, the caller's, of a file that holds what was written and will hold what is still to be.
+
+        Offsets in the file are those of the blob. It is good after the writer is closed, too. None: there is no such
+        file.
+        """
+        return None
 
     @abstractmethod
     def end(self) -> None:
@@ -103,6 +112,12 @@ class FileBlobWriter(BlobWriter):
             self._added.add(digest)
         if not self._file.link(digest.hex, directory=directory, replace=False) and size_of(place) != self.size:
             self._file.link(digest.hex, directory=directory, replace=True)
+
+    def open_written(self) -> int | None:
+        """See BlobWriter."""
+        with contextlib.suppress(OSError):  # no descriptor is left
+            return os.dup(self._file.fd)
+        return None
 
     def end(self) -> None:
         """See BlobWriter."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
 
 from fastoci.errors import InvalidImageError
 from fastoci.store.faults import explained
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from fastoci.spec.descriptor import Descriptor
 
-__all__ = ["Hasher", "open_verified"]
+__all__ = ["Hasher", "VerifiedStream", "open_verified"]
+
+# What is read of a blob from wherever it is: buffered, so that `read1` hands out what there is.
+VerifiedStream: TypeAlias = io.BufferedReader | io.BytesIO
 
 
 class Hasher(Protocol):
@@ -80,7 +83,7 @@ class _Verified(io.RawIOBase):
 
 def open_verified(
     stream: BinaryIO, descriptor: Descriptor, path: str, offset: int = 0, hasher: Hasher | None = None
-) -> BinaryIO:
+) -> io.BufferedReader:
     """Return a blob's bytes from an offset on; the end of a stream of wrong ones is an error.
 
     Args:

@@ -17,6 +17,7 @@ from fastoci._engine import EngineFault
 from fastoci._engine.comparison import Comparison
 from fastoci._engine.contents import ContentComparer
 from fastoci.ending import ending_context
+from fastoci.errors import TreeError
 from fastoci.threads import Crew
 from fastoci.tree.faults import explain
 from fastoci.tree.scan import SCAN_THREADS, start_scan
@@ -114,8 +115,10 @@ def find_changes(table: EntryTable, base: BaseTable, policy: TreePolicy, path: s
     Raises:
         TreeError: A file of either cannot be read, or has changed since it was scanned.
     """
-    table.arrange()
-    base.table.arrange()
+    for one, where in ((table, path), (base.table, base.path)):
+        if not one.is_directory:
+            raise TreeError(f"cannot compare {where}", path=where, cause="it is no directory any more")
+        one.arrange()
     comparison = Comparison(
         table,
         base.table,

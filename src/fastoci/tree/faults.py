@@ -56,12 +56,14 @@ def explain(fault: EngineFault, source: str) -> TreeError:
             cause=f"its headers take {fault.found:,} bytes; there is room for {fault.expected:,}",
             hint="pack with --no-xattrs",
         )
-    denied = fault.error in (errno.EACCES, errno.EPERM)
+    hint = None
+    if fault.error in (errno.EACCES, errno.EPERM):
+        hint = "run as its owner or as root" + ("" if relative == "." else f", or --exclude {relative}")
     return TreeError(
         f"cannot {_ACTIONS[fault.kind]} {path}",
         path=path,
         cause=os.strerror(fault.error).lower(),
-        hint=f"run as its owner or as root, or --exclude {relative}" if denied else None,
+        hint=hint,
         errno=fault.error,
     )
 
@@ -79,6 +81,8 @@ def _changed(fault: EngineFault, path: str, relative: str) -> TreeChangedError:
         f"{path} {what} while it was packed",
         path=path,
         cause=f"{cause}; nothing was tagged or kept",
-        hint=f"stop its writer, pack a snapshot, or --exclude {relative}",
+        hint="stop its writer, or pack a snapshot"
+        if relative == "."
+        else f"stop its writer, pack a snapshot, or --exclude {relative}",
         errno=fault.error or None,
     )

@@ -53,19 +53,34 @@ def read_ignorefile(path: str) -> tuple[str, ...]:
 
     Raises:
         StoreError: The file cannot be read, or is no ignore file by its size.
+        UsageError: A pattern in it has no meaning; see `compile_patterns`.
     """
     try:
         with open(path, "rb") as file:  # the path is the user's text and stays as it is in messages
             data = file.read(_IGNOREFILE_LIMIT + 1)
     except OSError as error:
         raise StoreError(
-            f"cannot read the ignore file {path}", path=path, cause=error.strerror, errno=error.errno
+            f"cannot read the ignore file {path}",
+            path=path,
+            cause=error.strerror,
+            hint="check the path" if isinstance(error, FileNotFoundError) else None,
+            errno=error.errno,
         ) from error
     if len(data) > _IGNOREFILE_LIMIT:
-        raise StoreError(f"{path} is over 4 MiB, which no ignore file is", path=path)
+        raise StoreError(
+            f"{path} is over 4 MiB, which no ignore file is", path=path, hint="one of patterns is wanted, one a line"
+        )
     lines = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
-    kept = (line.strip() for line in lines if not line.startswith("#"))
-    return tuple(pattern for pattern in kept if pattern)
+    kept: list[str] = []
+    for number, line in enumerate(lines, 1):
+        pattern = line.strip()
+        if pattern and not line.startswith("#"):
+            try:
+                compile_patterns((pattern,))
+            except UsageError as error:
+                raise UsageError(f"{path}:{number}: {error.what}", cause=error.cause, hint=error.hint) from None
+            kept.append(pattern)
+    return tuple(kept)
 
 
 def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:

@@ -25,7 +25,10 @@ class TreePolicy:
         xattrs: Whether the extended attributes that belong to a file are kept; the host's never are.
         whiteouts: What to do with a file named like a whiteout (`.wh.*`, image-spec layer.md, "Whiteouts"): refuse to
             pack it, or keep it because it is meant as one.
-        patterns: What to leave out, in Docker's dialect, the last match deciding (fastoci.tree.patterns).
+        patterns: What to leave out, in Docker's dialect, the last match deciding (fastoci.tree.patterns). A source that
+            is one file is never left out.
+        one_file_system: Whether what is on other file systems than the source's root is left out, as with GNU tar's
+            option of that name: a directory on which one is mounted is packed as it is seen, and empty.
     """
 
     uid: int | None = None
@@ -36,6 +39,7 @@ class TreePolicy:
     xattrs: bool = True
     whiteouts: Literal["refuse", "keep"] = "refuse"
     patterns: tuple[str, ...] = ()
+    one_file_system: bool = False
 
     def modes(self) -> bytes | None:
         """Return what becomes of each mode, as the engine wants it (`mode_table`); None keeps them."""

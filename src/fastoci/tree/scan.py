@@ -1,8 +1,10 @@
-"""Scanning a directory: from a source and a policy to a table of entries, which others may read close behind."""
+"""Scanning a source: from it and a policy to a table of entries, which others may read close behind."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Sequence
 
@@ -12,7 +14,7 @@ from fastoci._engine.table import EntryTable
 from fastoci.ending import Ending, OpenFile
 from fastoci.errors import TreeError
 from fastoci.threads import Crew
-from fastoci.tree.ancestors import DirectoryLookup, place
+from fastoci.tree.ancestors import Directory, DirectoryLookup, place, place_file
 from fastoci.tree.faults import explain
 from fastoci.tree.patterns import compile_patterns
 from fastoci.tree.policy import TreePolicy
@@ -94,36 +96,56 @@ def start_scan(source: TreeSource, policy: TreePolicy, threads: int, earlier: Se
     """Return a scan of a source, placed at its destination, that begins when it is entered.
 
     Args:
-        source: A directory and its place in the layer.
-        policy: Which extended attributes and names to keep, and what to leave out.
+        source: A directory, or one file, and its place in the layer.
+        policy: Which extended attributes and names to keep, and what to leave out; of one file, nothing is.
         threads: How many threads scan, at least 1.
         earlier: The layers below, first to last: a destination's ancestors are taken from them.
 
     Raises:
-        TreeError: There is no such directory, or it cannot be opened.
+        TreeError: There is no such directory or file, or it cannot be opened.
         UsageError: A pattern has no meaning, or the destination leads through a file of an earlier layer.
     """
     patterns = compile_patterns(policy.patterns)
-    ancestors = place(source, earlier, policy.mtime_limit)
-    with _open_root(source.path) as root:
-        try:
-            table = EntryTable(os.fsencode(source.path), root.fd)
-        except OSError as error:
-            raise _cannot_open(source.path, error) from error
-    for above in ancestors[:-1]:
-        table.adopt_ancestor(above.name, above.mode, above.uid, above.gid, above.mtime, dict(above.xattrs))
-    for place_of_root in ancestors[-1:]:
-        table.place_root(place_of_root.name)
-        if place_of_root.known:
-            table.restate_root(
-                place_of_root.mode,
-                place_of_root.uid,
-                place_of_root.gid,
-                place_of_root.mtime,
-                dict(place_of_root.xattrs),
-            )
-    scanner = Scanner(table, patterns, with_xattrs=policy.xattrs, keep_whiteouts=policy.whiteouts == "keep")
+    with _open_root(source) as root:
+        if stat.S_ISREG(os.fstat(root.fd).st_mode):
+            name: bytes | None
+            above, name = place_file(source, earlier, policy.mtime_limit)
+        else:
+            above, name = place(source, earlier, policy.mtime_limit), None
+        table = _new_table(source, root.fd)
+    if name is None:
+        _place_root(table, above)
+    else:
+        _adopt(table, above)
+        table.place_file(name)
+    scanner = Scanner(
+        table,
+        patterns,
+        with_xattrs=policy.xattrs,
+        keep_whiteouts=policy.whiteouts == "keep",
+        one_file_system=policy.one_file_system,
+    )
     return Scan(table, scanner, threads, source.path)
+
+
+def _new_table(source: TreeSource, root: int) -> EntryTable:
+    try:
+        return EntryTable(os.fsencode(source.path), root)
+    except OSError as error:
+        raise _cannot_open(source.path, error) from error
+
+
+def _place_root(table: EntryTable, placed: Sequence[Directory]) -> None:
+    _adopt(table, placed[:-1])
+    for root in placed[-1:]:
+        table.place_root(root.name)
+        if root.known:
+            table.restate_root(root.mode, root.uid, root.gid, root.mtime, dict(root.xattrs))
+
+
+def _adopt(table: EntryTable, above: Sequence[Directory]) -> None:
+    for one in above:
+        table.adopt_ancestor(one.name, one.mode, one.uid, one.gid, one.mtime, dict(one.xattrs))
 
 
 def scan_tree(
@@ -140,24 +162,35 @@ def scan_tree(
     return scan.table
 
 
-def _open_root(path: str) -> OpenFile:
+def _open_root(source: TreeSource) -> OpenFile:
+    path = source.path
+    # Without a destination no file has a place. What may be another thing by now is not waited for.
+    only = os.O_DIRECTORY if source.dest == "/" else os.O_NONBLOCK | os.O_NOCTTY
     try:
-        return OpenFile(path, os.O_RDONLY | os.O_DIRECTORY)
+        root = OpenFile(path, os.O_RDONLY | only)
     except FileNotFoundError as error:
         raise TreeError(
             f"there is no directory {path}", path=path, cause=_said(error), hint="check the path", errno=error.errno
         ) from error
     except NotADirectoryError as error:
-        raise TreeError(
-            f"{path} is neither a directory nor a tar archive", path=path, cause=_said(error), errno=error.errno
-        ) from error
+        raise _neither(path, _said(error)) from error
     except (OSError, ValueError) as error:
         raise _cannot_open(path, error) from error
+    if stat.S_IFMT(os.fstat(root.fd).st_mode) not in (stat.S_IFDIR, stat.S_IFREG):
+        root.close()
+        raise _neither(path, "not a directory, and not a regular file")
+    return root
+
+
+def _neither(path: str, cause: str) -> TreeError:
+    return TreeError(f"{path} is neither a directory nor a tar archive", path=path, cause=cause, errno=errno.ENOTDIR)
 
 
 def _cannot_open(path: str, error: OSError | ValueError) -> TreeError:
     number = error.errno if isinstance(error, OSError) else None
-    return TreeError(f"cannot open the directory {path}", path=path, cause=_said(error), errno=number)
+    what = "file" if os.path.isfile(path) else "directory"
+    hint = "run as its owner or as root" if number in (errno.EACCES, errno.EPERM) else None
+    return TreeError(f"cannot open the {what} {path}", path=path, cause=_said(error), hint=hint, errno=number)
 
 
 def _said(error: OSError | ValueError) -> str:

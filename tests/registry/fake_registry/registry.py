@@ -142,7 +142,13 @@ class FakeRegistry:
         server.daemon_threads = True
         server.handle_error = lambda *_: None  # type: ignore[method-assign]  # what fails there, fails on purpose
         if self.context is not None:
-            server.socket = self.context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+            context, accept = self.context, server.get_request
+
+            def secured() -> tuple[socket.socket, object]:
+                connection, address = accept()
+                return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+            server.get_request = secured  # type: ignore[method-assign]  # and not the listening one: see `TlsSocket`
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         return server, thread

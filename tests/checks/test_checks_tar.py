@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastoci.tarcheck import RECORD_LIMIT, TarCheck
+from fastoci.checks.tar import RECORD_LIMIT, TarCheck
 
 
 def check(data, cuts=()):

@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastoci import tarstream
+from fastoci.checks.layer import check_layer
 from fastoci.errors import StoreError
-from fastoci.layercheck import check_layer
 from fastoci.parallel import StoppedError
 from fastoci.tarstream import zstd_reader
 from imagekit import compress_zstd

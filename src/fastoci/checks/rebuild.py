@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fastoci.buildplan import is_tree
+from fastoci.buildplan import BuildPlan
+from fastoci.checks.findings import Finding, Findings
 from fastoci.ending import Ending
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
-from fastoci.findings import Finding, Findings
 from fastoci.image import open_image
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, PlannedLayer, plan_tree
@@ -28,7 +28,7 @@ from fastoci.rootfs.limits import Limits, Usage
 from fastoci.rootfs.tarreader import TarEntry, TarReader, shown
 from fastoci.threads import Crew, empty
 from fastoci.tree.policy import TreePolicy
-from fastoci.tree.source import STDIN, TreeSource
+from fastoci.tree.source import STDIN, TreeSource, is_tree
 from fastoci.unpack import ImageLayer, TarStream, layers_of
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def rebuild(
     policy, making = policy or TreePolicy(), layer or LayerOptions()
     if source_date_epoch is not None:
         policy = replace(policy, mtime_limit=source_date_epoch)
+    BuildPlan(trees, [], []).check(policy)
     findings = Findings()
     with open_image(image, options or RegistryOptions(), sink) as source:
         _, layers = layers_of(source, platform)

@@ -9,14 +9,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastoci.image import read_document
+from fastoci.documents import read_document
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
 from fastoci.spec.index import Index
 from fastoci.spec.manifest import Manifest
 
 if TYPE_CHECKING:
-    from fastoci.findings import Findings
+    from fastoci.checks.findings import Findings
     from fastoci.image import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest

@@ -18,7 +18,7 @@ from fastoci.spec.imagename import is_ref_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastoci.findings import Findings
+    from fastoci.checks.findings import Findings
     from fastoci.spec.index import Index
 
 __all__ = ["check_marker", "check_names", "list_blobs"]

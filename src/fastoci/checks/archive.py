@@ -10,7 +10,7 @@ from fastoci.store.docker_archive import read_docker_archive
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fastoci.findings import Findings
+    from fastoci.checks.findings import Findings
     from fastoci.spec.digest import Digest
     from fastoci.store.archive_reader import Archive
 

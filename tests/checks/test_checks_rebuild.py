@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from fastoci.build import build
+from fastoci.checks.rebuild import rebuild
 from fastoci.errors import ImageNotFoundError, InvalidImageError, TreeError, UsageError
 from fastoci.layer.options import LayerOptions
-from fastoci.rebuild import rebuild
 from fastoci.tree.policy import TreePolicy
 from imagekit import TAR, make_tar, noise
 
@@ -106,6 +106,21 @@ def test_only_the_topmost_layers_on_a_base(tree, tmp_path):
         rebuild(f"oci:{tmp_path}/image", [str(tree)] * 4)
 
 
+def test_one_file_is_compared_too(tree, tmp_path):
+    source = f"{tree}/words:/srv/"
+    build([source], outputs=[f"oci:{tmp_path}/image"])
+    assert rebuild(f"oci:{tmp_path}/image", [source]) == ()
+    assert messages(rebuild(f"oci:{tmp_path}/image", [f"{tree}/words:/srv/other"])) == [
+        "error layers/0 srv/other: only in the tree",
+        "error layers/0 srv/words: only in the image",
+    ]
+    os.truncate(tree / "words", 7)
+    os.utime(tree / "words", (TIME, TIME))
+    (found,) = messages(rebuild(f"oci:{tmp_path}/image", [source]))
+    assert found.startswith("error layers/0 srv/words: size ")
+    assert " in the image, 7 in the tree; content sha256:" in found
+
+
 def test_a_tar_archive_is_compared_too(tree, tmp_path):
     (tmp_path / "a.tar").write_bytes(make_tar({"a": b"1", "b": b"2"}))
     (tmp_path / "b.tar").write_bytes(make_tar({"b": b"2", "a": b"1"}))
@@ -120,8 +135,9 @@ def test_what_cannot_be_compared(tree, tmp_path, kit):
     threads = threading.active_count()
     with pytest.raises(UsageError, match="stdin"):
         rebuild(image, ["-"])
-    with pytest.raises(TreeError):
-        rebuild(image, [str(tmp_path / "none")])
+    for missing in (f"{tmp_path}/none", f"{tmp_path}/none:/opt"):
+        with pytest.raises(TreeError, match=r"cannot read .*/none"):
+            rebuild(image, [missing])
     with pytest.raises(ImageNotFoundError):
         rebuild(f"oci:{tmp_path}/image:none", [str(tree)])
     tar = make_tar({"a": b"1"})

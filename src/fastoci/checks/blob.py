@@ -6,9 +6,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from fastoci.checks.layer import LayerFacts, check_layer
 from fastoci.counted import CountedReader
 from fastoci.events import CheckProgress, Notice, Sink, Throttle
-from fastoci.layercheck import LayerFacts, check_layer
 from fastoci.spec import mediatypes
 from fastoci.spec.descriptor import Descriptor
 from fastoci.tarstream import zstd_reader
@@ -16,8 +16,8 @@ from fastoci.tarstream import zstd_reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from fastoci.documentcheck import BlobUse
-    from fastoci.findings import Findings, Severity
+    from fastoci.checks.documents import BlobUse
+    from fastoci.checks.findings import Findings, Severity
     from fastoci.image import ImageSource
 
 __all__ = ["BlobCheck"]

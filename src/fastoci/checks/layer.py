@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
+from fastoci.checks.tar import Problem, TarCheck
 from fastoci.errors import FastociError, StoreError
 from fastoci.parallel import StoppedError
 from fastoci.spec.digest import Digest
 from fastoci.spec.mediatypes import Compression
-from fastoci.tarcheck import Problem, TarCheck
 from fastoci.tarstream import PIECE, Ahead, BrokenStreamError, inflate
 
 __all__ = ["LayerFacts", "check_layer"]
