@@ -91,7 +91,7 @@ MAY_IMPORT = {
 ENGINE = {
     "ending": {"ending"},
     "tree": {"scanner", "table", "pattern", "comparison", "contents", "filler"},
-    "layer": {"plan", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
+    "layer": {"plan", "division", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
 }
 
 # Packages from outside -> the rooms that may import them, so that each can be replaced in one place.
