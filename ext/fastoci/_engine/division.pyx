@@ -241,7 +241,8 @@ cdef bint _cut(Division *division, int64_t limit, uint32_t wanted) noexcept nogi
         limit *= 2
     if not _find_cuts(division, limit):
         return False
-    _join(division, limit // <int64_t>min(<uint64_t>wanted * wanted, <uint64_t>LEAST_PART), wanted)
+    # Few are to be of about one size, many are to stay where they are.
+    _join(division, limit // <int64_t>max(1, min(<uint64_t>wanted * wanted // 8, <uint64_t>LEAST_PART)), wanted)
     _join(division, INT64_MAX, wanted)
     return True
 
