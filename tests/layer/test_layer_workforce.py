@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fastoci.layer.compression import NoCompressor
-from fastoci.layer.workforce import Workforce
 from fastoci.layer.pipeline import run_pipeline
+from fastoci.layer.workforce import Workforce
 from oracles.streams import MemoryBlocks
 from oracles.threads import our_threads
 

@@ -38,7 +38,9 @@ def divide(tree: Tree, *, limit: int = 0, count: int = 0) -> list[Part]:
         while limit <= total // count // 2:
             limit *= 2
     cuts = _places(tree, paths, own, whole, limit)
-    cuts = _joined(cuts, own, paths, limit // max(1, min(count * count // 8, LEAST_PART)) if count else limit, count or 1)
+    cuts = _joined(
+        cuts, own, paths, limit // max(1, min(count * count // 8, LEAST_PART)) if count else limit, count or 1
+    )
     if count:
         cuts = _joined(cuts, own, paths, 1 << 62, count)
     return _parts(tree, paths, firsts, sorted(place for _, place in cuts))
