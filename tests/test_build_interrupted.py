@@ -18,7 +18,7 @@ import traceback
 import pytest
 
 from fastoci.build import build
-from fastoci.layer.options import LayerOptions
+from fastoci.layer.options import LayerOptions, Split
 from oracles.interruption import interrupted_at
 from oracles.longform import LONG, times
 from oracles.nasty import make_tree
@@ -48,7 +48,7 @@ def assert_nothing_is_half_written(layout, where):
                 pytest.fail(f"{path} is left after an interruption at {where}")
 
 
-def run(tree, path, outputs, moment=None, diff=None):
+def run(tree, path, outputs, moment=None, **options):
     """Build; return what lines it came to, and what it raised."""
     caught = None
     with interrupted_at(moment) as lines:
@@ -58,7 +58,7 @@ def run(tree, path, outputs, moment=None, diff=None):
                 tags=["demo:1"],
                 outputs=[output.format(path) for output in outputs],
                 layer=LayerOptions(threads=2),
-                diff=diff,
+                **options,
             )
         except BaseException as error:
             caught = error
@@ -90,13 +90,20 @@ def test_at_any_line_of_a_comparison(tree, tmp_path):
     base = make_tree(tmp_path / "base", 40)
     # What is imported for the first time is no line of the next builds.
     build([tree], diff=str(base), outputs=[f"oci:{tmp_path}/first.oci"])
-    check(tree, tmp_path, OUTPUTS["a layout"], 40, str(base))
+    check(tree, tmp_path, OUTPUTS["a layout"], 40, diff=str(base))
 
 
-def check(tree, tmp_path, outputs, samples, diff=None):
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.timeout(times(300, 7200))
+def test_at_any_line_of_a_split(tree, tmp_path):
+    build([tree], split=Split(count=3), outputs=[f"oci:{tmp_path}/first.oci"])
+    check(tree, tmp_path, OUTPUTS["a layout"], 40, split=Split(count=3))
+
+
+def check(tree, tmp_path, outputs, samples, **options):
     """Interrupt a build at some moments, all of them in the long form."""
     (tmp_path / "whole").mkdir()
-    lines, caught = run(tree, tmp_path / "whole", outputs, diff=diff)
+    lines, caught = run(tree, tmp_path / "whole", outputs, **options)
     assert caught is None
     assert len(lines.counts) > 500
     # The first time and the second, at which many a `with` is left.
@@ -108,7 +115,7 @@ def check(tree, tmp_path, outputs, samples, diff=None):
         directory = tmp_path / f"{number}"
         directory.mkdir()
         before = descriptors()
-        lines, caught = run(tree, directory, outputs, moment, diff)
+        lines, caught = run(tree, directory, outputs, moment, **options)
         left = our_threads()
         # What waits for another thread may be passed without waiting.
         assert isinstance(caught, KeyboardInterrupt) if lines.interrupted else caught is None, moment

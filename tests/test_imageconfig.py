@@ -25,7 +25,7 @@ LAYERS = layer(ONE, 10), layer(TWO, 1700000000)
 
 def config(options, *, epoch=None, layers=LAYERS):
     sources = [TreeSource("/home/me/secret-project/rootfs"), TreeSource("x.tar", "/opt/y")]
-    return json.loads(make_config(options, sources, layers, epoch).to_bytes())
+    return json.loads(make_config(options, [source.step for source in sources], layers, epoch).to_bytes())
 
 
 def test_everything():

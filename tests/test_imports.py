@@ -94,7 +94,7 @@ ENGINE = {
     "ending": {"ending"},
     "tree": {"scanner", "table", "pattern", "comparison", "contents", "filler"},
     "rootfs": {"writer"},
-    "layer": {"plan", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
+    "layer": {"plan", "division", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
 }
 
 # Packages from outside -> the rooms that may import them, so that each can be replaced in one place.

@@ -33,6 +33,30 @@ def test_the_first_error_wins_and_the_rest_is_not_begun():
     assert (begun, woken, stop.is_set()) == ([], [1], True)
 
 
+def test_a_task_that_gives_up_before_the_error_is_told_does_not_hide_it():
+    """The failure of a task is known to others before it has left that task."""
+    gave_up = threading.Event()
+
+    def fail():
+        assert gave_up.wait(10)
+        raise ValueError("first")
+
+    def give_up():
+        gave_up.set()
+        raise StoppedError
+
+    with pytest.raises(ValueError, match="first"):
+        run_all([give_up, fail], jobs=2, stop=threading.Event())
+
+
+def test_nobody_says_why_a_task_gave_up():
+    def give_up():
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run_all([give_up, lambda: 1], jobs=2, stop=threading.Event())
+
+
 def test_an_error_that_follows_from_the_stop_does_not_hide_the_first():
     stop = threading.Event()
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from fastoci.indexes import create_index
     from fastoci.inspect import Inspection, read_config, read_digest, read_manifest
     from fastoci.inspect import inspect as inspect_image
-    from fastoci.layer.options import LayerOptions
+    from fastoci.layer.options import LayerOptions, Split
     from fastoci.listing import Listed, list_images, list_referrers
     from fastoci.load import LoadedImage
     from fastoci.load import load as load_image
@@ -110,6 +110,7 @@ _HOMES = {
     "Removals": "fastoci.removals",
     "Report": "fastoci.report",
     "Sink": "fastoci.events",
+    "Split": "fastoci.layer.options",
     "TreePolicy": "fastoci.tree.policy",
     "TreeSource": "fastoci.tree.source",
     "Unpacked": "fastoci.unpack",
@@ -177,6 +178,7 @@ __all__ = [
     "Removals",
     "Report",
     "Sink",
+    "Split",
     "StoreError",
     "TreeChangedError",
     "TreeError",

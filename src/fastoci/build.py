@@ -21,7 +21,7 @@ from fastoci.errors import StoreError, UsageError
 from fastoci.events import Sink, discard
 from fastoci.image import ImageSource, StoredImage, named_hosts
 from fastoci.imageconfig import ConfigOptions, make_config
-from fastoci.layer.options import LayerOptions
+from fastoci.layer.options import LayerOptions, Split
 from fastoci.layer.pack import PackedLayer
 from fastoci.output import STDOUT, Output, check_outside
 from fastoci.packing import Packing
@@ -58,7 +58,8 @@ class BuildResult:
     Attributes:
         manifest: Descriptor of its manifest.
         config: Descriptor of its config, whose digest is docker's image ID.
-        layers: What became of each source, after the layer of what was taken away if there is one.
+        layers: What became of each source, after the layer of what was taken away if there is one; of one that was
+            split its layers, lowest first.
         references: The names it was given, whole (`docker.io/library/base:1`).
         names: One for each destination, in order, in a form that fastoci reads; none for stdout.
         timings: Seconds by stage.
@@ -93,13 +94,14 @@ def build(
     packed: Sequence[str] = (),
     removals: Removals | None = None,
     diff: str | Literal[True] | None = None,
+    split: Split | None = None,
     by_digest: bool = False,
     mount_from: str | None = None,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
     sink: Sink = discard,
 ) -> BuildResult:
-    """Make one image of the sources, one layer each, lowest first.
+    """Make one image of the sources, one layer each or several, lowest first.
 
     Args:
         sources: Directories, tar archives, and files with a destination, `SRC[:/DEST]`; `-` is a tar archive on stdin.
@@ -117,6 +119,7 @@ def build(
         removals: What of all these the image has not, in a layer of its own beneath those of the sources.
         diff: A directory: the layer of the one source is what this changes of it, whiteouts of what is gone included.
             True: what it changes of the layers below. None: it is all of the source.
+        split: How each tree is spread over several layers, which are packed and sent at once; None: each is one.
         by_digest: Whether what is pushed gets no tag.
         mount_from: A repository at the registry that may have some of the blobs.
         stdin: Where `-` is read from; None is this process's stdin.
@@ -147,7 +150,10 @@ def build(
         has_layers = bool(base is not None or packed)
         check_diff(diff, plan.sources, policy, removals, has_layers=has_layers, sink=sink)
     upload = _Upload(registry or RegistryOptions(), by_digest, mount_from)
-    work = _Build(plan, config or ConfigOptions(), policy, layer or LayerOptions(), upload, removals, diff, sink)
+    if split is not None:
+        plan.check_split(has_diff=diff is not None)
+    layer = layer or LayerOptions()
+    work = _Build(plan, config or ConfigOptions(), policy, layer, split, upload, removals, diff, sink)
     return work.run(source_date_epoch, base, packed, stdin, stdout)
 
 
@@ -169,6 +175,7 @@ class _Build:
         config: ConfigOptions,
         policy: TreePolicy,
         layer: LayerOptions,
+        split: Split | None,
         upload: _Upload,
         removals: Removals | None,
         diff: str | Literal[True] | None,
@@ -178,6 +185,7 @@ class _Build:
         self._config = config
         self._policy = policy
         self._layer = layer
+        self._split = split
         self._upload = upload
         self._removals = removals
         self._diff = diff
@@ -205,10 +213,18 @@ class _Build:
             primary = targets[0][1]
             with self._timed("pack"):
                 packing = Packing(
-                    self._plan, self._policy, self._layer, primary, uploads, stdin, self._sink, self._open_diff()
+                    self._plan,
+                    self._policy,
+                    self._layer,
+                    primary,
+                    uploads,
+                    stdin,
+                    self._sink,
+                    diff=self._open_diff(),
+                    split=self._split,
                 )
-                layers = tuple(packing.run(self._below(), self._removals))
-            image, config = self._describe(layers, epoch)
+                made = tuple(packing.run(self._below(), self._removals))
+            image, config = self._describe(made, epoch)
             with self._timed("write"):
                 self._write(targets, image)
             sent = None
@@ -219,7 +235,7 @@ class _Build:
         return BuildResult(
             manifest=image.manifest,
             config=config,
-            layers=layers,
+            layers=tuple(packed for _, packed in made),
             references=tuple(map(str, self._plan.references)),
             names=tuple(dict.fromkeys(names)),
             timings=self._timings,
@@ -311,15 +327,12 @@ class _Build:
         below = list(self._base.packed) if self._base is not None else []
         return below + [layer.packed for layer in self._finished]
 
-    def _describe(self, layers: Sequence[PackedLayer], epoch: int | None) -> tuple[NewImage, Descriptor]:
+    def _describe(self, made: Sequence[tuple[str, PackedLayer]], epoch: int | None) -> tuple[NewImage, Descriptor]:
         """Return the image's documents and the descriptor of its config."""
         base = self._base
-        finished = self._finished
-        removals = [self._removals] if self._removals else []
-        sources: list[TreeSource | Removals] = [layer.source for layer in finished]
-        sources += [*removals, *self._plan.sources]
-        layers = [*(layer.packed for layer in finished), *layers]
-        config = make_config(self._config, sources, layers, epoch, None if base is None else base.config)
+        made = [*((layer.source.step, layer.packed) for layer in self._finished), *made]
+        steps, layers = [step for step, _ in made], [packed for _, packed in made]
+        config = make_config(self._config, steps, layers, epoch, None if base is None else base.config)
         config_data = config.to_bytes()
         config_descriptor = Descriptor.of(mediatypes.OCI_CONFIG, config_data)
         descriptors = tuple(layer.descriptor for layer in layers)

@@ -76,6 +76,27 @@ class BuildPlan:
         if any(output.kind == "registry" for output in self.outputs):
             self._check_push()
 
+    def check_split(self, *, has_diff: bool) -> None:
+        """Refuse to split what is no tree.
+
+        Args:
+            has_diff: Whether the layer is what a tree changes of another.
+
+        Raises:
+            UsageError: So it is, or a source is a tar archive, or there is none.
+        """
+        if has_diff:
+            raise UsageError("what a tree changes is one layer: --split does not go with --diff")
+        for source in self.sources:
+            if not is_tree(source):
+                name = "stdin" if source.path == STDIN else source.path
+                raise UsageError(
+                    f"{name} is a tar archive, which keeps its bytes, and cannot be split",
+                    hint="leave --split out, or name a directory",
+                )
+        if not self.sources:
+            raise UsageError("nothing to split", cause="there is no source", hint="leave --split out")
+
     def _check_push(self) -> None:
         if not self.pushes:
             raise UsageError("nowhere to push to", hint="name the image: -t REGISTRY/REPOSITORY:TAG")

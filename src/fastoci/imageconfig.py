@@ -15,9 +15,7 @@ from fastoci.spec.platform import Platform
 
 if TYPE_CHECKING:
     from fastoci.layer.pack import PackedLayer
-    from fastoci.removals import Removals
     from fastoci.spec.digest import Digest
-    from fastoci.tree.source import TreeSource
 
 __all__ = ["ConfigOptions", "format_time", "inherited", "make_config", "override"]
 
@@ -109,7 +107,7 @@ def _is_signal(text: str) -> bool:
 
 def make_config(
     options: ConfigOptions,
-    sources: Sequence[TreeSource | Removals],
+    steps: Sequence[str],
     layers: Sequence[PackedLayer],
     source_date_epoch: int | None,
     base: ImageConfig | None = None,
@@ -120,13 +118,13 @@ def make_config(
 
     Args:
         options: What the caller decided.
-        sources: What each layer was made of.
+        steps: How each layer came to be.
         layers: The layers above the base, lowest first.
         source_date_epoch: Seconds since 1970; None where there is none.
         base: The config of the image beneath, as `inherited` has it; None starts from nothing.
     """
     created = format_time(_created(options, layers, source_date_epoch))
-    history = tuple(History(created=created, created_by=source.step, comment="fastoci") for source in sources)
+    history = tuple(History(created=created, created_by=step, comment="fastoci") for step in steps)
     return override(
         base or ImageConfig(Platform.host()),
         options,

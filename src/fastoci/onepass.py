@@ -125,6 +125,8 @@ class LayerUploads(Ending):
                 repositories.append(reference.repository)
         self._before = PackedBefore(sink)
         self._slots = threading.Semaphore(options.jobs)
+        self._under_way = 0  # uploads that have begun, or are about to
+        self._ended = threading.Condition()  # an upload has, or all are stopped
         self._uploads: list[_Upload] = []
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -162,13 +164,21 @@ class LayerUploads(Ending):
         """Enter the context of a plan, which stays open until all is sent."""
         return self._plans.enter_context(plan)
 
-    def pack(self, planned: PlannedLayer, writer: BlobWriter | None) -> PackedLayer:
+    @property
+    def at_once(self) -> int:
+        """How many layers can be on their way at once."""
+        return max(1, self._options.jobs // max(1, len(self._repositories)))
+
+    def pack(self, planned: PlannedLayer, writer: BlobWriter | None, *, patient: bool = False) -> PackedLayer:
         """Pack a layer, and send it meanwhile. It may be on its way still when this returns.
 
         Args:
             planned: The layer; its plan was opened by `open`.
             writer: Takes the blob, too, and what is sent again comes from there; None: nobody else wants it, and what
                 stands already need not be made.
+            patient: Whether it is packed only when its uploads can begin: nothing waits for its digest, and while
+                others are sent there are more of its kind to pack. Otherwise it is packed at once, and once more when
+                its turn comes. Several threads may pack patiently at once.
 
         Raises:
             TreeError: It cannot be packed.
@@ -178,7 +188,9 @@ class LayerUploads(Ending):
             known = self._before.find(planned)
             if known is not None and self._stands(known, planned.title):
                 return planned.packed_before(known.descriptor, known.diff_id)
-        begun = [self._begin(host, planned, writer) for host in self._repositories]
+        if patient:
+            self._await_turn()
+        begun = [self._begin(host, planned, writer, counted=patient) for host in self._repositories]
         sinks: list[BlobSink] = [upload.stream for upload in begun]
         try:
             packed = planned.pack(_Tee(sinks if writer is None else [writer, *sinks]))
@@ -211,7 +223,28 @@ class LayerUploads(Ending):
         self._sent.results += [upload.result for upload in self._uploads if upload.result is not None]
         return self._sent
 
-    def _begin(self, host: str, planned: PlannedLayer, writer: BlobWriter | None) -> _Upload:
+    def stop(self) -> None:
+        """Have whoever packs or waits for its turn give up; leaving the context ends the uploads."""
+        with self._lock:
+            self._stopped = True
+        with self._ended:
+            self._ended.notify_all()
+        for upload in list(self._uploads):
+            upload.stream.fail(StoppedError())
+
+    def _await_turn(self) -> None:
+        """Wait until the uploads of one more layer can begin, and count them: all of them or none."""
+        count, most = len(self._repositories), self._options.jobs
+        with self._ended:
+            self._ended.wait_for(lambda: self._stopped or not self._under_way or self._under_way + count <= most)
+            if self._stopped:
+                raise self._error or StoppedError()
+            self._under_way += count
+
+    def _begin(self, host: str, planned: PlannedLayer, writer: BlobWriter | None, *, counted: bool) -> _Upload:
+        if not counted:
+            with self._ended:
+                self._under_way += 1
         free = self._slots.acquire(blocking=False)
         # Who has to wait for others to end gets nothing kept: it would be kept for long.
         chunk = self._options.chunk_size or DEFAULT_CHUNK
@@ -241,10 +274,14 @@ class LayerUploads(Ending):
                 )
             finally:
                 self._slots.release()
+                with self._ended:
+                    self._under_way -= 1
+                    self._ended.notify_all()
 
         upload = _Upload(stream, host, run, self._upload_failed)
-        self._uploads.append(upload)
-        upload.thread = self._crew.start(f"fastoci-upload-{host}", upload.run)
+        with self._lock:
+            self._uploads.append(upload)
+            upload.thread = self._crew.start(f"fastoci-upload-{host}", upload.run)
         return upload
 
     def _open_spool(self) -> int | None:
@@ -281,10 +318,8 @@ class LayerUploads(Ending):
         with self._lock:
             if self._error is None and not self._stopped:
                 self._error = error
-            self._stopped = True
         # Not with the error itself: it is not the fault of the other uploads' sources.
-        for upload in list(self._uploads):
-            upload.stream.fail(StoppedError())
+        self.stop()
 
     def _packing_failed(self, begun: Iterable[_Upload], error: BaseException) -> None:
         """Stop all uploads; that of a layer which will never be closes its session."""
@@ -306,10 +341,7 @@ class LayerUploads(Ending):
     def _halt(self) -> None:
         if not any(upload.is_under_way for upload in self._uploads):
             return
-        with self._lock:
-            self._stopped = True
-        for upload in self._uploads:
-            upload.stream.fail(StoppedError())
+        self.stop()
         for client in self._sent.clients.values():
             client.cancel()
 

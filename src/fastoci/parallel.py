@@ -41,6 +41,9 @@ class _Run(Generic[T]):
                 number, task = self.tasks.pop()
             try:
                 result = task()
+            except StoppedError:
+                # Because of a failure that another task is about to tell, if it has not yet.
+                return
             except BaseException as error:
                 # run_all raises it in the thread that waits.
                 with self.lock:
@@ -90,6 +93,6 @@ def run_all(
                 thread.join(0.1)
         if run.error is not None:
             raise run.error
-        if stop.is_set():
+        if stop.is_set() or len(run.results) < count:
             raise StoppedError
     return [run.results[number] for number in range(count)]

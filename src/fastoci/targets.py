@@ -43,10 +43,16 @@ class BlobReader(Protocol):
 
 
 class Target(Protocol):
-    """A place that takes one image: its layers, then all the rest at once."""
+    """A place that takes one image: its layers, then all the rest at once.
+
+    Attributes:
+        at_once: Whether several layers can be written at once.
+    """
+
+    at_once: bool
 
     def blob(self) -> BlobWriter:
-        """Return a writer for one layer; one at a time."""
+        """Return a writer for one layer; one at a time, unless it says otherwise."""
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Return whether a layer is there."""
@@ -68,6 +74,8 @@ class LayoutTarget:
     Raises:
         StoreError: Something else stands there, or it cannot be written.
     """
+
+    at_once = True
 
     def __init__(self, path: str, stack: ExitStack) -> None:
         self.layout = Layout.create(path)
@@ -113,6 +121,9 @@ class Discarding(Ending):
 class ArchiveTarget:
     """An archive, in a file or on a stream.
 
+    It has one place to write at, its end. Layers that were written at once would have to wait in temporary files, and
+    which came first would be chance: the same image is the same archive.
+
     Args:
         target: The file's path, or the stream.
         stack: Whose end throws away what was not finished.
@@ -120,6 +131,8 @@ class ArchiveTarget:
     Raises:
         StoreError: It cannot be written.
     """
+
+    at_once = False
 
     def __init__(self, target: str | BinaryIO, stack: ExitStack) -> None:
         from fastoci.store.archive import ArchiveWriter  # not at the top: a layout needs no tar

@@ -47,8 +47,8 @@ def run(command: Iterable[str], *, data: bytes | None = None, cwd: str | None = 
 
 
 def gnu_tar(blob: bytes, target: Path) -> None:
-    """Unpack by GNU tar, with all that it can restore."""
-    target.mkdir()
+    """Unpack by GNU tar, with all that it can restore; over what the layers below have left there."""
+    target.mkdir(exist_ok=True)
     said = run(
         [
             program("tar", "tar"),

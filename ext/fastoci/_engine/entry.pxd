@@ -31,6 +31,8 @@ cdef enum Flag:
     FLAG_MOUNTED = 16
     # Anything but a directory that a plan over a selection has taken: it is in no other one.
     FLAG_TAKEN = 32
+    # The same of a directory: that the selection at work only passes through it, and its copy there is without its time.
+    FLAG_PASSED = 32
     # In the layer that makes this tree of another one (comparison.pyx).
     FLAG_DIFFERS = 64
     # A directory of an image for which no layer has an entry: nothing is known of its metadata.

@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
 from fastoci._engine.arena cimport arena_free, arena_take
-from fastoci._engine.entry cimport Entry, FLAG_TAKEN, KIND_DIRECTORY, entry_order
+from fastoci._engine.entry cimport Entry, FLAG_PASSED, FLAG_TAKEN, KIND_DIRECTORY, entry_order
 from fastoci._engine.room cimport make_room
 from fastoci._engine.table cimport EntryTable
 
@@ -39,6 +39,10 @@ cdef bint _append(Selection *selection, const Entry *entry) noexcept nogil:
         if taken == NULL:
             return False
         taken[0] = entry[0]
+        if entry.flags & FLAG_PASSED:
+            taken.flags &= ~FLAG_PASSED
+            taken.mtime = 0
+            taken.mtime_ns = 0
     else:
         taken.flags |= FLAG_TAKEN
     selection.entries[selection.count] = taken
@@ -77,16 +81,18 @@ cdef int selection_take(Selection *selection, EntryTable table, object numbers) 
     Args:
         selection: A new one, all zeros.
         table: The table.
-        numbers: A buffer of numbers of 32 bits in the machine's order of bytes, as they come.
+        numbers: A buffer of numbers of 32 bits in the machine's order of bytes, as they come. One with PASSING_BIT is
+            of a directory that has no time here, but 0.
 
     Raises:
         IndexError: The table has no entry of such a number.
-        ValueError: An entry is named twice, or belongs to another selection; or the table is planned as a whole.
+        ValueError: An entry is named twice, or belongs to another selection, or is passed and no directory; or the
+            table is planned as a whole.
         MemoryError: Memory was short.
     """
     cdef Py_buffer view
     cdef Entry **named = NULL
-    cdef uint64_t count, at
+    cdef uint64_t count, at, known = 0
     cdef uint32_t number
     cdef bint is_sorted = True
     table.arrange()
@@ -101,7 +107,12 @@ cdef int selection_take(Selection *selection, EntryTable table, object numbers) 
             raise MemoryError
         for at in range(count):
             memcpy(&number, <const char *>view.buf + at * sizeof(uint32_t), sizeof(uint32_t))
-            named[at] = <Entry *>table._entry(number)
+            named[at] = <Entry *>table._entry(number & ~PASSING_BIT)
+            known = at + 1
+            if number & PASSING_BIT:
+                if named[at].kind != KIND_DIRECTORY:
+                    raise ValueError("only a directory is passed")
+                named[at].flags |= FLAG_PASSED
             if at and is_sorted:
                 is_sorted = entry_order(named[at - 1], named[at]) < 0
         if not is_sorted:
@@ -109,11 +120,14 @@ cdef int selection_take(Selection *selection, EntryTable table, object numbers) 
         for at in range(count):
             if at and entry_order(named[at - 1], named[at]) == 0:
                 raise ValueError("an entry is selected twice")
-            if named[at].flags & FLAG_TAKEN:
+            if named[at].kind != KIND_DIRECTORY and named[at].flags & FLAG_TAKEN:
                 raise ValueError("another selection has the entry")
         if not _push_all(selection, named, count):
             raise MemoryError
     finally:
+        for at in range(known):
+            if named[at].kind == KIND_DIRECTORY:
+                named[at].flags &= ~FLAG_PASSED
         free(named)
         PyBuffer_Release(&view)
     return 0

@@ -10,7 +10,7 @@ import typer
 
 from fastoci.cli import report, words
 from fastoci.cli.configflags import BuildOutputFlags, ConfigFlags
-from fastoci.cli.options import UploadFlags
+from fastoci.cli.options import UploadFlags, parse_split
 from fastoci.errors import UsageError
 from fastoci.events import Warned
 
@@ -164,6 +164,14 @@ def run(
             "of the image.",
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE|N",
+            help="Spread each tree over layers of about SIZE, as 512M, or over N layers; they are packed and sent at "
+            "once, and a change in one place changes few of them.  [one]",
+        ),
+    ] = None,
     destination: DestinationFlags,
     config: ConfigFlags,
     tree: TreeFlags,
@@ -171,7 +179,7 @@ def run(
     registry: UploadFlags,
     output: BuildOutputFlags,
 ) -> None:
-    """Make an image of directory trees, files or tar archives, one layer each."""
+    """Make an image of directory trees, files or tar archives, one layer each, or several."""
     from fastoci.build import build
     from fastoci.layer.cpus import available_cpus
     from fastoci.output import STDOUT, Output
@@ -205,6 +213,7 @@ def run(
             packed=layer or (),
             removals=removals,
             diff=compared,
+            split=None if split is None else parse_split(split),
             by_digest=destination.by_digest,
             mount_from=destination.mount_from,
             sink=console.sink,

@@ -12,6 +12,7 @@ from fastoci.cli.console import Console, ProgressMode
 from fastoci.errors import UsageError
 
 if TYPE_CHECKING:
+    from fastoci.layer.options import Split
     from fastoci.registry.options import RegistryOptions
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "UploadFlags",
     "parse_credentials",
     "parse_size",
+    "parse_split",
     "refuse_json_on_stdout",
 ]
 
@@ -47,6 +49,7 @@ MemberOption = Annotated[str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", h
 """The platform of the member of an index that is meant; None: each command says."""
 
 _SIZE = re.compile(r"([0-9]{1,15}) ?(?:([kmg])i?|)b?", re.IGNORECASE)
+_SPLIT_MOST = 1000  # layers: a larger number can only be meant as one of bytes
 _UNITS = {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -173,3 +176,20 @@ def parse_size(text: str, option: str) -> int:
     if match is None or int(match[1]) == 0:
         raise UsageError(f"{option}: not a size: {text!r}", hint="a number of bytes, or one as in 32MiB")
     return int(match[1]) * _UNITS[match[2] and match[2].lower()]
+
+
+def parse_split(text: str) -> "Split":
+    """Return what `--split` says: a number of layers, or a size with its unit.
+
+    Raises:
+        UsageError: It is neither, or a number that cannot be one of layers.
+    """
+    from fastoci.layer.options import Split
+
+    if not (text.isascii() and text.isdigit()):
+        return Split(size=parse_size(text, "--split"))
+    if not 1 <= int(text[:9]) <= _SPLIT_MOST or len(text) > len(str(_SPLIT_MOST)):
+        raise UsageError(
+            f"--split {text}: 1 to {_SPLIT_MOST:,} layers can be made", hint="a size has a unit, as in 512M or 64MiB"
+        )
+    return Split(count=int(text))

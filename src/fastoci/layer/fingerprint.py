@@ -81,7 +81,7 @@ def place_of(source: TreeSource, policy: TreePolicy | None, options: LayerOption
         source: The directory, the file or the archive.
         policy: What becomes of its entries; None where they are kept as they are.
         options: How the layer is made.
-        base: What it is compared with, where it is what differs from that.
+        base: What it is compared with, where it is what differs from that; or which part of the source it is.
     """
     details = (os.path.realpath(source.path), source.dest, source.into, policy, *base)
     return _begun("place", options, details).hexdigest()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastoci.errors import UsageError
 
-__all__ = ["BLOCK_SIZE", "FORMAT_VERSION", "LayerOptions"]
+__all__ = ["BLOCK_SIZE", "FORMAT_VERSION", "LayerOptions", "Split"]
 
 FORMAT_VERSION = 1
 """The version of the rules that decide a layer's bytes; the same tree, options and version give the same digest."""
@@ -41,3 +41,26 @@ class LayerOptions:
         most = _LEVELS.get(self.compression)
         if most is not None and not 1 <= self.level <= most:
             raise UsageError(f"{self.compression} has no level {self.level}", hint=f"1 to {most}")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How a tree is spread over several layers: by the size that they shall have, or by their number.
+
+    Args:
+        size: About how many bytes of tar a layer has; none has more than half as many again, but one of a single file.
+            None: `count` says.
+        count: How many layers there are, fewer where the tree cannot be divided so often. None: `size` says.
+
+    Raises:
+        UsageError: Both are given or none, or one is not over zero.
+    """
+
+    size: int | None = None
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.size is None) == (self.count is None):
+            raise UsageError("a tree is split by a size or into a number of layers", hint="one of the two")
+        if (self.size or self.count or 0) < 1:
+            raise UsageError(f"a tree cannot be split by {self.size or self.count or 0}")

@@ -17,6 +17,7 @@ from fastoci.layer.fingerprint import Fingerprint, fingerprint_of_tree, place_of
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pipeline import run_pipeline
 from fastoci.layer.treeblocks import TreeBlocks
+from fastoci.layer.workforce import Workforce
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
 from fastoci.tree.ancestors import DirectoryLookup
@@ -124,6 +125,7 @@ class PlannedLayer:
         started: When the work on it began, by `time.perf_counter`.
         locate: Says where it comes from and how it is made; see `place_of`.
         identify: Makes its fingerprint once the plan is complete.
+        workforce: Whose workers make it: it is one part of a source that has been announced as a whole. None: its own.
     """
 
     def __init__(
@@ -136,22 +138,24 @@ class PlannedLayer:
         *,
         locate: Callable[[], str],
         identify: Callable[[], Fingerprint],
+        workforce: Workforce | None = None,
     ) -> None:
         self.blocks = blocks
         self.title = title
-        self.threads = options.threads or available_cpus()
+        self.threads = (options.threads or available_cpus()) // (1 if workforce is None else workforce.at_once) or 1
         self.compressor = compressor_for(options)
         self._options = options
         self._sink = sink
         self._started = started
         self._locate = locate
         self._identify = identify
+        self._workforce = workforce
         self._place: str | None = None
         self._fingerprint: Fingerprint | None = None
 
     def pack(self, writer: BlobSink) -> PackedLayer:
         """Run the blocks through the pipeline, and commit the blob. See `pack_tree`."""
-        return pack_blocks(self.blocks, self.title, self._options, writer, self._sink, self._started)
+        return pack_blocks(self.blocks, self.title, self._options, writer, self._sink, self._started, self._workforce)
 
     @property
     def place(self) -> str:
@@ -178,7 +182,9 @@ class PlannedLayer:
             descriptor: Of its blob.
             diff_id: The digest of its tar stream.
         """
-        facts = _Announcement(self.blocks, self.title, self._sink, self._started).facts()
+        facts = _Announcement(
+            self.blocks, self.title, self._sink, self._started, made=self._workforce is not None
+        ).facts()
         return PackedLayer(
             descriptor,
             diff_id,
@@ -191,22 +197,8 @@ class PlannedLayer:
         )
 
 
-def _warn_of_libzstd(level: int, sink: Sink) -> None:
-    from fastoci.layer.zstd import differs_from_golden, zstd_version
-
-    if differs_from_golden(level):
-        sink(
-            Warned(
-                f"libzstd {zstd_version()} compresses to other bytes than 1.5.7, of which digests are promised",
-                "layers are valid, but their digests are not those of other machines",
-            )
-        )
-
-
-def pack_blocks(
-    blocks: BlockSource, title: str, options: LayerOptions, writer: BlobSink, sink: Sink, started: float
-) -> PackedLayer:
-    """Run blocks through the pipeline, and commit the blob. See `pack_tree`."""
+def warn_of_compressor(options: LayerOptions, sink: Sink) -> None:
+    """Warn where layers become other bytes here than on other machines."""
     if options.compression == "gzip" and differs_from_golden(options.level):
         sink(
             Warned(
@@ -216,8 +208,31 @@ def pack_blocks(
             )
         )
     if options.compression == "zstd":
-        _warn_of_libzstd(options.level, sink)
-    announcement = _Announcement(blocks, title, sink, started)
+        from fastoci.layer import zstd
+
+        if zstd.differs_from_golden(options.level):
+            sink(
+                Warned(
+                    f"libzstd {zstd.zstd_version()} compresses to other bytes than 1.5.7, of which digests are "
+                    "promised",
+                    "layers are valid, but their digests are not those of other machines",
+                )
+            )
+
+
+def pack_blocks(
+    blocks: BlockSource,
+    title: str,
+    options: LayerOptions,
+    writer: BlobSink,
+    sink: Sink,
+    started: float,
+    workforce: Workforce | None = None,
+) -> PackedLayer:
+    """Run blocks through the pipeline, and commit the blob. See `pack_tree`."""
+    if workforce is None:
+        warn_of_compressor(options, sink)
+    announcement = _Announcement(blocks, title, sink, started, made=workforce is not None)
     announcement.make()
     throttle = Throttle()
 
@@ -226,7 +241,7 @@ def pack_blocks(
             sink(LayerProgress(title, done, blocks.tar_size, written))
 
     compressor = compressor_for(options)
-    result = run_pipeline(blocks, compressor, options.threads or available_cpus(), writer.write, progress)
+    result = run_pipeline(blocks, compressor, options.threads or available_cpus(), writer.write, progress, workforce)
     digest = Digest("sha256", result.digest)
     committing = time.perf_counter()
     writer.commit(digest)
@@ -249,12 +264,12 @@ def pack_blocks(
 class _Announcement:
     """Says once what a source holds, as soon as it is known: the packing may have begun long before."""
 
-    def __init__(self, blocks: BlockSource, title: str, sink: Sink, started: float) -> None:
+    def __init__(self, blocks: BlockSource, title: str, sink: Sink, started: float, *, made: bool) -> None:
         self._blocks = blocks
         self._title = title
         self._sink = sink
         self._started = started
-        self._made = False
+        self._made = made
 
     def make(self) -> bool:
         """Say it if it is known, and return whether it has been said."""

@@ -12,6 +12,8 @@ finds no buffer.
 The first error wins. It stops every thread within a block's time; all are joined before it is raised. The calling
 thread does the writing itself, so that Ctrl-C reaches it there; what is to be stopped by it stops at the end of the
 threads' `Crew`, which no second one can make it miss.
+
+Several pipelines at once share the workers of a workforce.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from queue import SimpleQueue
 
 from fastoci.layer.blocks import BlockSource, block_buffer
 from fastoci.layer.compression import Compressor
+from fastoci.layer.workforce import Workforce
 from fastoci.threads import Crew
 
 __all__ = ["PipelineResult", "run_pipeline"]
@@ -56,6 +59,7 @@ def run_pipeline(
     threads: int,
     write: Callable[[bytes | memoryview], None],
     progress: Callable[[int, int], None],
+    workforce: Workforce | None = None,
 ) -> PipelineResult:
     """Make a layer's blob.
 
@@ -65,11 +69,16 @@ def run_pipeline(
         threads: How many workers read and compress, at least 1.
         write: Takes the blob's bytes, in order, in the calling thread.
         progress: Told how many bytes of tar are done and how many were written, after each block.
+        workforce: Says in the place of `threads` how many workers there are; all blocks of the source are known.
 
     Raises:
         Exception: Whatever the first thing that failed raised.
     """
-    return _Pipeline(source, compressor, threads).run(write, progress)
+    pipeline = _Pipeline(source, compressor)
+    if workforce is None:
+        return pipeline.run(threads, write, progress)
+    with workforce.share(pipeline) as workers:
+        return pipeline.run(workers, write, progress)
 
 
 @dataclass(slots=True)
@@ -90,10 +99,11 @@ class _Slot:
 
 
 class _Pipeline:
-    def __init__(self, source: BlockSource, compressor: Compressor, threads: int) -> None:
+    def __init__(self, source: BlockSource, compressor: Compressor) -> None:
         self._source = source
         self._compressor = compressor
-        self._threads = threads
+        self._crew: Crew | None = None  # while more threads may begin
+        self._workers = 0
         self._hashes_tar = not compressor.identity
         self._lock = threading.Lock()
         self._next = 0
@@ -108,32 +118,57 @@ class _Pipeline:
         self._rendered: SimpleQueue[_Slot | None] = SimpleQueue()
         self._compressed: SimpleQueue[_Slot | None] = SimpleQueue()
         self._diff_id = hashlib.sha256()
-        for _ in range(2 * threads + 2):
+        for _ in range(2):
             self._free.put(_Slot())
 
-    def run(self, write: Callable[[bytes | memoryview], None], progress: Callable[[int, int], None]) -> PipelineResult:
+    def run(
+        self, workers: int, write: Callable[[bytes | memoryview], None], progress: Callable[[int, int], None]
+    ) -> PipelineResult:
         with Crew(self._stop) as crew:
-            for number in range(self._threads):
-                crew.start(f"fastoci-block-{number}", lambda: self._guard(self._work))
+            self._crew = crew
             if self._hashes_tar:
                 crew.start("fastoci-diff-id", lambda: self._guard(self._hash_tar))
+            self.reinforce(workers)
             digest, size = self._write(write, progress)
+            with self._lock:
+                self._crew = None
             crew.join()
         if self._error is not None:
             raise self._error
         diff_id = self._diff_id.hexdigest() if self._hashes_tar else digest
         return PipelineResult(diff_id, digest, self._source.tar_size, size, self._seconds)
 
-    def _fail(self, error: BaseException) -> None:
-        """Keep the first error, and stop."""
+    @property
+    def left(self) -> int:
+        """How many of the blocks that are known nobody works at yet."""
+        return max(0, self._source.count - self._next)
+
+    def reinforce(self, workers: int) -> None:
+        """Let workers begin, each with buffers of its own; none where the end has come. Called by any thread.
+
+        Raises:
+            FastociError: The machine gives no more threads.
+        """
+        with self._lock:
+            if self._crew is None or self._over:
+                return
+            for _ in range(workers):
+                self._free.put(_Slot())
+                self._free.put(_Slot())
+                self._workers += 1
+                self._crew.start(f"fastoci-block-{self._workers - 1}", lambda: self._guard(self._work))
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the first error, and stop. Called by any thread."""
         with self._lock:
             if self._error is None:
                 self._error = error
         self._stop()
 
     def _stop(self) -> None:
-        """Let nobody go on, and wake everybody who waits."""
-        self._over = True
+        """Let nobody go on, nor begin, and wake everybody who waits."""
+        with self._lock:
+            self._over = True
         self._source.stop()
         self._wake()
 
@@ -146,7 +181,7 @@ class _Pipeline:
         self._wake()
 
     def _wake(self) -> None:
-        for _ in range(self._threads):
+        for _ in range(self._workers):
             self._free.put(None)
         self._rendered.put(None)
         self._compressed.put(None)
@@ -155,7 +190,7 @@ class _Pipeline:
         try:
             stage()
         except BaseException as error:  # carried to the calling thread and raised there
-            self._fail(error)
+            self.fail(error)
 
     def _account(self, **seconds: float) -> None:
         with self._lock:
