@@ -94,7 +94,8 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
     "a name that leads up": lambda: entry("../../f", data=b"x"),
     "an absolute name": lambda: entry("/etc/passwd", data=b"x"),
     "a path of 100,000 directories": lambda: entry("f", pax={b"path": deep(100_000)}),
-    "a path of 1,100 directories": lambda: entry("f", pax={b"path": deep(1_100)}),
+    # No deeper: Python 3.11 removes a tree by a call for each level, and pytest removes what tests leave that way.
+    "a path of 700 directories": lambda: entry("f", pax={b"path": deep(700)}),
     "directories deeper and deeper": lambda: b"".join(
         folder("d", pax={b"path": deep(depth)}) for depth in range(1, 150)
     ),
