@@ -13,7 +13,7 @@ from fastoci.buildplan import BuildPlan
 from fastoci.ending import EndingStack
 from fastoci.events import Sink, Warned
 from fastoci.layer.options import LayerOptions
-from fastoci.layer.pack import PackedLayer, plan_tree
+from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
 from fastoci.targets import Target
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import STDIN, TreeSource, is_tree
@@ -111,9 +111,11 @@ class Packing:
 
     def _pack_to_disk(self, source: TreeSource, below: Sequence[PackedLayer]) -> PackedLayer:
         with self._target.blob() as blob:
-            if is_tree(source):
+            if self._diff is not None:
                 with self._plan_tree(source, below) as planned:
                     return planned.pack(blob)
+            if is_tree(source):
+                return pack_tree(source, self._policy, self._layer, blob, self._sink, below)
             from fastoci.layer.tarball import pack_tar
 
             return pack_tar(source, self._layer, blob, self._sink, self._stream_of(source))
