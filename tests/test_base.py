@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from fake_registry import PASSWORD, USER, FakeRegistry
 
+from fastoci.building.config import ConfigOptions, inherited, make_config
 from fastoci.errors import BlobMismatchError
-from fastoci.fetch import fetch_blob
-from fastoci.imageconfig import ConfigOptions, inherited, make_config
+from fastoci.images.fetch import fetch_blob
 from fastoci.spec.config import History, ImageConfig
 from fastoci.spec.digest import Digest
 from fastoci.spec.platform import Platform
@@ -399,7 +399,7 @@ class Stopped:
 
 
 def fetched(registry, layout_path, descriptor, events):
-    from fastoci.image import open_image
+    from fastoci.images.source import open_image
     from fastoci.registry.options import RegistryOptions
 
     with open_image(f"{registry.host}/base:1", RegistryOptions(retry=1), events.append) as source:
@@ -492,7 +492,7 @@ def test_what_nobody_used_for_a_month_goes(tmp_path):
     import os
     from contextlib import ExitStack
 
-    from fastoci.cache import open_cache
+    from fastoci.images.cache import open_cache
 
     with ExitStack() as stack:
         cache = open_cache(stack, pytest.fail, str(tmp_path / "cache"))

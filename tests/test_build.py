@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from fastoci import build as build_module
-from fastoci import events, packing
+from fastoci import events
 from fastoci.build import ConfigOptions, build
+from fastoci.building import packing
+from fastoci.building.output import Output
 from fastoci.cli import app
 from fastoci.errors import FastociError, StoreError, TreeError, UsageError
 from fastoci.layer.options import LayerOptions
-from fastoci.output import Output
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
 

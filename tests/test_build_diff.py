@@ -14,13 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from fastoci.build import build
-from fastoci.documents import read_document
+from fastoci.building.removals import Removals
 from fastoci.errors import InvalidImageError, TreeError, UsageError
 from fastoci.events import Notice, Warned
-from fastoci.image import open_image
-from fastoci.layerfiles import layer_members
+from fastoci.images.documents import read_document
+from fastoci.images.source import open_image
 from fastoci.packlayer import pack_layer
-from fastoci.removals import Removals
 from fastoci.tree.policy import TreePolicy
 from fastoci.unpack import unpack
 from fastoci.validate import validate
@@ -41,7 +40,8 @@ def last_layer(name):
     """Return the names in an image's last layer."""
     with open_image(name) as source:
         manifest = read_document(source, source.resolve())
-        return [member.name + "/" * member.isdir() for _, member in layer_members(source, manifest.layers[-1])]
+        with source.open_blob(manifest.layers[-1]) as blob, tarfile.open(fileobj=blob, mode="r:*") as archive:
+            return [member.name + "/" * member.isdir() for member in archive]
 
 
 def unpacked(name, scratch):

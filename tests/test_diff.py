@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastoci.build import build
+from fastoci.building.config import ConfigOptions
 from fastoci.diff import diff
-from fastoci.documents import read_document
 from fastoci.errors import ImageNotFoundError, InvalidImageError
 from fastoci.events import CheckProgress
-from fastoci.image import open_image
-from fastoci.imageconfig import ConfigOptions
-from fastoci.imagefiles import FileTree, read_layer
+from fastoci.images.documents import read_document
+from fastoci.images.files import FileTree, read_layer
+from fastoci.images.source import open_image
 from imagekit import ZSTD, LayoutKit, compress_zstd, make_tar, noise, push_by_hand
 
 MTIME = 1_700_000_000

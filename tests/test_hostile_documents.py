@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastoci.cli.picture import picture
-from fastoci.contents import Contents
 from fastoci.errors import FastociError, InvalidImageError
-from fastoci.image import open_image
+from fastoci.images.contents import Contents
+from fastoci.images.source import open_image
 from fastoci.inspect import inspect, read_config
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.platform import Platform

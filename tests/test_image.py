@@ -7,7 +7,6 @@ import tarfile
 
 import pytest
 
-from fastoci.documents import read_document, select_manifest
 from fastoci.errors import (
     ImageNotFoundError,
     InvalidImageError,
@@ -15,7 +14,8 @@ from fastoci.errors import (
     StoreError,
     UsageError,
 )
-from fastoci.image import locate_image, open_image
+from fastoci.images.documents import read_document, select_manifest
+from fastoci.images.source import locate_image, open_image
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest

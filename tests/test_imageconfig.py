@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from fastoci.building.config import ConfigOptions, format_time, make_config
 from fastoci.errors import UsageError
-from fastoci.imageconfig import ConfigOptions, format_time, make_config
 from fastoci.spec.digest import Digest
 from fastoci.spec.platform import Platform
 from fastoci.tree.source import TreeSource

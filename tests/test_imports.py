@@ -1,6 +1,7 @@
 """The house's floors: imports point down only, and starting up imports no more than it must.
 
-    cli  >  use cases (files here)  >  layer  store  registry  rootfs (siblings)  >  tree  events  >  spec  >  errors
+    cli  >  use cases (files here), checks  >  building  >  images
+      >  layer  store  registry  rootfs (siblings)  >  tree  events  >  spec  >  errors
 
 `version` and `units` lie beneath everything. The engine lies beneath `tree`, which scans with it, `layer`, which
 renders, and `ending`, which all who hold something may use.
@@ -21,7 +22,7 @@ import fastoci
 
 PACKAGE = Path(fastoci.__file__).parent
 
-# What the use cases and all that serves several of them are built upon.
+# What images, builds, checks and use cases are built upon: the floors below, and small tools.
 BENEATH = {
     "layer",
     "store",
@@ -31,6 +32,9 @@ BENEATH = {
     "tree",
     "ending",
     "threads",
+    "parallel",
+    "temporary",
+    "counted",
     "units",
     "events",
     "spec",
@@ -55,36 +59,16 @@ MAY_IMPORT = {
     "store": {"ending", "events", "spec", "errors", "version"},
     "registry": {"ending", "units", "events", "spec", "errors", "version"},
     "rootfs": {"_engine", "ending", "tar", "threads", "units", "events", "spec", "errors", "version"},
-    "checks": {"use case", *BENEATH},
-    "use case": {"checks", *BENEATH},
-    "cli": {
-        "use case",
-        "checks",
-        "layer",
-        "store",
-        "registry",
-        "rootfs",
-        "tree",
-        "units",
-        "events",
-        "spec",
-        "errors",
-        "version",
-    },
+    "counted": set(),
+    "temporary": {"ending", "errors"},
+    "parallel": {"ending", "threads", "errors"},
+    "images": BENEATH,
+    "building": {"images", *BENEATH},
+    "checks": {"use case", "building", "images", *BENEATH},  # what a tree gives is compared with what `unpack` reads
+    "use case": {"checks", "building", "images", *BENEATH},
+    "cli": {"use case", "checks", "building", "images", *BENEATH},
     # The package's own name gives out what is public, whichever floor that is on.
-    "__init__": {
-        "use case",
-        "checks",
-        "layer",
-        "store",
-        "registry",
-        "rootfs",
-        "tree",
-        "events",
-        "spec",
-        "errors",
-        "version",
-    },
+    "__init__": {"use case", "checks", "building", "images", *BENEATH},
     "__main__": {"cli"},
 }
 
@@ -99,7 +83,7 @@ ENGINE = {
 
 # Packages from outside -> the rooms that may import them, so that each can be replaced in one place.
 THIRD_PARTY = {
-    "isal": {"layer", "use case"},  # `validate` inflates what `layer` deflated
+    "isal": {"layer", "images"},  # who reads layers inflates what `layer` deflated
     "backports": {"layer"},
     "compression": {"layer"},
     "urllib3": {"registry"},
@@ -217,7 +201,7 @@ def test_packages_from_outside_have_one_home(package: str) -> None:
 
 
 def test_use_cases_do_not_import_each_other_in_a_circle() -> None:
-    cases = {found.importer for found in OWN if room(found.importer) in ("use case", "checks")}
+    cases = {found.importer for found in OWN if room(found.importer) in ("use case", "checks", "building", "images")}
     uses = {case: {found.imported for found in OWN if found.importer == case} & cases - {case} for case in cases}
     while free := {case for case, used in uses.items() if not used}:
         uses = {case: used - free for case, used in uses.items() if case not in free}
@@ -301,6 +285,6 @@ def test_a_tree_into_a_layout_needs_neither_archives_nor_what_is_seldom_asked_fo
         loaded,
         "fastoci.layer.tarball",
         "fastoci.tree.chmod",
-        "fastoci.removals",
+        "fastoci.building.removals",
         *(f"fastoci.store.{name}" for name in seldom),
     )

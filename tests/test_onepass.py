@@ -20,12 +20,12 @@ from fake_registry import PASSWORD, PROFILES, USER, FakeRegistry, answer, error,
 
 from fastoci import events
 from fastoci.build import build
+from fastoci.building.onepass import LayerUploads
+from fastoci.building.packedbefore import PackedBefore
 from fastoci.errors import FastociError, RegistryError, TreeChangedError, TreeError
 from fastoci.layer import fingerprint as fingerprint_module
 from fastoci.layer.blocks import SourceFacts
 from fastoci.layer.options import LayerOptions
-from fastoci.onepass import LayerUploads
-from fastoci.packedbefore import PackedBefore
 from fastoci.registry import patience
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.reference import Reference
@@ -184,7 +184,7 @@ def test_with_an_output_as_well_it_is_read_from_there(tree, hub, other, tmp_path
 
     blobs, digest = two_passes(tree, tmp_path / "two")
     monkeypatch.setattr("fastoci.layer.stream.BlocksAhead", never)
-    monkeypatch.setattr("fastoci.onepass.tempfile.TemporaryFile", never)
+    monkeypatch.setattr("fastoci.building.onepass.tempfile.TemporaryFile", never)
     for registry, style in ((hub, "2.8"), (other, "3.1")):
         registry.style = style
         registry.on("PATCH" if upload == "chunked" else "PUT", UPLOADS, reset_at(1000), skip=3, times=2)
@@ -260,7 +260,7 @@ def spooled(monkeypatch, directory):
             yield file
             sizes.append(os.fstat(file.fileno()).st_size)
 
-    monkeypatch.setattr("fastoci.onepass.tempfile.TemporaryFile", make)
+    monkeypatch.setattr("fastoci.building.onepass.tempfile.TemporaryFile", make)
     return sizes
 
 
@@ -286,7 +286,7 @@ def test_no_room_for_a_blob_as_a_whole(tree, hub, tmp_path, monkeypatch):
     def full(**options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fastoci.onepass.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("fastoci.building.onepass.tempfile.TemporaryFile", full)
     seen = []
     assert str(push(tree, f"{hub.host}/me/app:1", upload="monolithic", sink=seen.append).digest) == digest
     assert [event for event in seen if isinstance(event, events.Notice) and "packed twice" in event.message]

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from fastoci.building.output import Output, check_outside, default_output
 from fastoci.errors import UsageError
-from fastoci.output import Output, check_outside, default_output
 from fastoci.tree.source import TreeSource
 
 

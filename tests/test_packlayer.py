@@ -266,7 +266,7 @@ def test_a_document_is_given_no_password(work, monkeypatch):
         seen.append((str(name).partition("@")[0], options.credentials))
         raise OpenedError
 
-    monkeypatch.setattr("fastoci.packedlayer.open_image", open_image)
+    monkeypatch.setattr("fastoci.building.packedlayer.open_image", open_image)
     options = RegistryOptions(credentials=("me", "word"))
     with pytest.raises(OpenedError):
         build([], packed=["app.json"], outputs=["oci:x"], registry=options)

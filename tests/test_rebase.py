@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastoci.build import build
+from fastoci.building.config import ConfigOptions
 from fastoci.errors import ImageNotFoundError, InvalidImageError, UsageError
-from fastoci.imageconfig import ConfigOptions
 from fastoci.rebase import rebase, rebased
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.config import History, ImageConfig

@@ -11,11 +11,11 @@ import tarfile
 import pytest
 
 from fastoci.build import build
-from fastoci.documents import read_document
+from fastoci.building.removals import Removals
 from fastoci.errors import UsageError
-from fastoci.image import open_image
-from fastoci.imagefiles import FileTree, read_layer
-from fastoci.removals import Removals
+from fastoci.images.documents import read_document
+from fastoci.images.files import FileTree, read_layer
+from fastoci.images.source import open_image
 from fastoci.validate import validate
 
 MTIME = 1_600_000_000

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from fastoci.building.targets import ArchiveTarget, LayoutTarget, copy_layers
 from fastoci.errors import InvalidImageError
 from fastoci.spec.descriptor import Descriptor
-from fastoci.targets import ArchiveTarget, LayoutTarget, copy_layers
 
 SIZES = [0, 1, 511, 512, 513, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20]
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from fastoci import errors, events
     from fastoci.build import BuildResult
     from fastoci.build import build as build_image
+    from fastoci.building.config import ConfigOptions
+    from fastoci.building.output import Output
+    from fastoci.building.removals import Removals
     from fastoci.checks.findings import Finding
     from fastoci.copy import CopiedImage
     from fastoci.copy import copy as copy_image
@@ -46,8 +49,7 @@ if TYPE_CHECKING:
     )
     from fastoci.events import Event, Sink
     from fastoci.gc import Collected, collect_garbage
-    from fastoci.image import ImageSource, open_image
-    from fastoci.imageconfig import ConfigOptions
+    from fastoci.images.source import ImageSource, open_image
     from fastoci.indexes import create_index
     from fastoci.inspect import Inspection, read_config, read_digest, read_manifest
     from fastoci.inspect import inspect as inspect_image
@@ -58,14 +60,12 @@ if TYPE_CHECKING:
     from fastoci.login import Login
     from fastoci.login import login as log_in
     from fastoci.login import logout as log_out
-    from fastoci.output import Output
     from fastoci.packlayer import pack_layer
     from fastoci.push import PushedImage
     from fastoci.push import push as push_image
     from fastoci.rebase import rebase as rebase_image
     from fastoci.reconfigure import set_config
     from fastoci.registry.options import RegistryOptions
-    from fastoci.removals import Removals
     from fastoci.report import Report, make_report
     from fastoci.rootfs.limits import Limits
     from fastoci.rootfs.owners import Owners
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BuildResult": "fastoci.build",
     "Collected": "fastoci.gc",
-    "ConfigOptions": "fastoci.imageconfig",
+    "ConfigOptions": "fastoci.building.config",
     "CopiedImage": "fastoci.copy",
     "Descriptor": "fastoci.spec.descriptor",
     "Difference": "fastoci.diff",
@@ -94,20 +94,20 @@ _HOMES = {
     "Event": "fastoci.events",
     "Finding": "fastoci.checks.findings",
     "ImageName": "fastoci.spec.imagename",
-    "ImageSource": "fastoci.image",
+    "ImageSource": "fastoci.images.source",
     "Inspection": "fastoci.inspect",
     "LayerOptions": "fastoci.layer.options",
     "Listed": "fastoci.listing",
     "Limits": "fastoci.rootfs.limits",
     "LoadedImage": "fastoci.load",
     "Login": "fastoci.login",
-    "Output": "fastoci.output",
+    "Output": "fastoci.building.output",
     "Owners": "fastoci.rootfs.owners",
     "Platform": "fastoci.spec.platform",
     "PushedImage": "fastoci.push",
     "Reference": "fastoci.spec.reference",
     "RegistryOptions": "fastoci.registry.options",
-    "Removals": "fastoci.removals",
+    "Removals": "fastoci.building.removals",
     "Report": "fastoci.report",
     "Sink": "fastoci.events",
     "Split": "fastoci.layer.options",
@@ -127,7 +127,7 @@ _HOMES = {
     "make_report": "fastoci.report",
     "log_in": "fastoci.login:login",
     "log_out": "fastoci.login:logout",
-    "open_image": "fastoci.image",
+    "open_image": "fastoci.images.source",
     "pack_layer": "fastoci.packlayer",
     "pull_image": "fastoci.copy:pull",
     "push_image": "fastoci.push:push",

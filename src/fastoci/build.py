@@ -14,24 +14,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from fastoci.buildplan import BuildPlan
-from fastoci.composed import ComposedImage
+from fastoci.building.config import ConfigOptions, make_config
+from fastoci.building.output import STDOUT, Output, check_outside
+from fastoci.building.packing import Packing
+from fastoci.building.plan import BuildPlan
+from fastoci.building.targets import ArchiveTarget, LayoutTarget, NewImage, Target, copy_layers
 from fastoci.ending import EndingStack, ending_context
 from fastoci.errors import StoreError, UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import ImageSource, StoredImage, named_hosts
-from fastoci.imageconfig import ConfigOptions, make_config
+from fastoci.images.composed import ComposedImage
+from fastoci.images.source import ImageSource, StoredImage, named_hosts
 from fastoci.layer.options import LayerOptions, Split
 from fastoci.layer.pack import PackedLayer
-from fastoci.output import STDOUT, Output, check_outside
-from fastoci.packing import Packing
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
 from fastoci.spec.imagename import ImageName
 from fastoci.spec.manifest import Manifest
-from fastoci.targets import ArchiveTarget, LayoutTarget, NewImage, Target, copy_layers
 from fastoci.temporary import TMPDIR_HINT, TemporaryDirectory, large_tmp
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import ExitStack
 
-    from fastoci.base import BaseImage
-    from fastoci.onepass import LayerUploads, Sent
-    from fastoci.packedlayer import FinishedLayer
-    from fastoci.removals import Removals
+    from fastoci.building.base import BaseImage
+    from fastoci.building.onepass import LayerUploads, Sent
+    from fastoci.building.packedlayer import FinishedLayer
+    from fastoci.building.removals import Removals
     from fastoci.tree.changes import DiffBase
 
 __all__ = ["BuildResult", "ConfigOptions", "build"]
@@ -145,7 +145,7 @@ def build(
         policy = replace(policy, mtime_limit=source_date_epoch)
     plan.check(policy)
     if diff is not None:
-        from fastoci.diffbase import check_diff
+        from fastoci.building.diffbase import check_diff
 
         has_layers = bool(base is not None or packed)
         check_diff(diff, plan.sources, policy, removals, has_layers=has_layers, sink=sink)
@@ -245,8 +245,8 @@ class _Build:
         """Make sure that every registry would take the image; return what sends it the layers while they are packed."""
         if not self._plan.pushes:
             return None
-        from fastoci.destinations import Mount
-        from fastoci.onepass import LayerUploads
+        from fastoci.building.onepass import LayerUploads
+        from fastoci.images.destinations import Mount
 
         mount = None if self._upload.mount_from is None else Mount.parse(self._upload.mount_from)
         uploads = stack.enter_context(
@@ -261,7 +261,7 @@ class _Build:
         return uploads
 
     def _open_base(self, image: str | ImageName, stack: ExitStack) -> BaseImage:
-        from fastoci.base import open_base
+        from fastoci.building.base import open_base
 
         hosts = {reference.host for reference in self._plan.pushes}
         return open_base(image, self._config.platform, self._upload.options, self._sink, stack, login_hosts=hosts)
@@ -271,7 +271,7 @@ class _Build:
     ) -> list[FinishedLayer]:
         if not paths:
             return []
-        from fastoci.packedlayer import open_layer
+        from fastoci.building.packedlayer import open_layer
 
         hosts = named_hosts(base) | {reference.host for reference in self._plan.pushes}
         return [open_layer(path, self._upload.options, self._sink, stack, login_hosts=hosts) for path in paths]
@@ -314,7 +314,7 @@ class _Build:
     def _open_diff(self) -> DiffBase | None:
         if self._diff is None:
             return None
-        from fastoci.diffbase import diff_base
+        from fastoci.building.diffbase import diff_base
 
         sources: list[tuple[ImageSource, Descriptor]] = []
         if self._base is not None:

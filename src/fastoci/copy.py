@@ -13,15 +13,16 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from fastoci.contents import Contents
+from fastoci.building.targets import Discarding
 from fastoci.counted import CountedReader
-from fastoci.destinations import destination
-from fastoci.documents import select_manifest
 from fastoci.ending import EndingStack
 from fastoci.errors import RegistryError, UsageError
 from fastoci.events import BlobDone, BlobProgress, PullSummary, Sink, Tagged, Throttle, discard
-from fastoci.fetch import Fetched, fetch_blob, summary_of
-from fastoci.image import ImageSource, StoredImage, locate_image, open_image
+from fastoci.images.contents import Contents
+from fastoci.images.destinations import destination
+from fastoci.images.documents import select_manifest
+from fastoci.images.fetch import Fetched, fetch_blob, summary_of
+from fastoci.images.source import ImageSource, StoredImage, locate_image, open_image
 from fastoci.parallel import run_all
 from fastoci.push import deliver
 from fastoci.registry.options import RegistryOptions
@@ -30,7 +31,6 @@ from fastoci.spec.imagename import ImageName
 from fastoci.spec.reference import Reference
 from fastoci.store.archive import ArchiveWriter
 from fastoci.store.layout import Layout
-from fastoci.targets import Discarding
 from fastoci.units import format_part
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastoci.documents import select_manifest
 from fastoci.events import CheckProgress, Sink, Throttle, discard
-from fastoci.image import ImageSource, open_image
-from fastoci.imagefiles import FileFacts, FileTree, LayerEntry, read_layer
+from fastoci.images.documents import select_manifest
+from fastoci.images.files import FileFacts, FileTree, LayerEntry, read_layer
+from fastoci.images.source import ImageSource, open_image
 from fastoci.inspect import Inspection, describe
 from fastoci.registry.options import RegistryOptions
 from fastoci.rootfs.limits import Limits, Usage

@@ -19,7 +19,7 @@ from fastoci.checks.findings import Findings
 from fastoci.checks.layout import list_blobs
 from fastoci.ending import EndingStack
 from fastoci.errors import InvalidImageError, StoreError, UsageError
-from fastoci.image import locate_image
+from fastoci.images.source import locate_image
 from fastoci.spec import canonical, mediatypes
 from fastoci.spec.canonical import DOCUMENT_LIMIT
 from fastoci.spec.descriptor import Descriptor

@@ -9,13 +9,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from fastoci.composed import ComposedImage
-from fastoci.contents import Contents
 from fastoci.copy import STDOUT, CopiedImage, put
-from fastoci.documents import read_document
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import ImageSource, locate_image, open_image, options_for
+from fastoci.images.composed import ComposedImage
+from fastoci.images.contents import Contents
+from fastoci.images.documents import read_document
+from fastoci.images.source import ImageSource, locate_image, open_image, options_for
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig

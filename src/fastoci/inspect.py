@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastoci.documents import read_document, select_manifest
 from fastoci.errors import ImageNotFoundError, InvalidImageError
 from fastoci.events import Sink, discard
-from fastoci.image import open_image
+from fastoci.images.documents import read_document, select_manifest
+from fastoci.images.source import open_image
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
@@ -18,7 +18,7 @@ from fastoci.spec.manifest import Manifest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName

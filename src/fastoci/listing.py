@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import RegistryImage, StoredImage, locate_image, open_image
+from fastoci.images.source import RegistryImage, StoredImage, locate_image, open_image
 from fastoci.spec.annotations import IMAGE_NAME, REF_NAME
 from fastoci.spec.imagename import ImageName
 from fastoci.spec.reference import Reference

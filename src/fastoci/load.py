@@ -9,14 +9,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from fastoci.documents import select_manifest
+from fastoci.building.targets import ArchiveTarget, NewImage, copy_layers
 from fastoci.ending import Ending, ending_context
 from fastoci.errors import EngineError, StoreError, UsageError
 from fastoci.events import ImageLoaded, Sink, discard
-from fastoci.image import open_image
+from fastoci.images.documents import select_manifest
+from fastoci.images.source import open_image
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec.manifest import Manifest
-from fastoci.targets import ArchiveTarget, NewImage, copy_layers
 from fastoci.threads import Crew
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ import sys
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fastoci.buildplan import BuildPlan
+from fastoci.building.output import check_outside, default_output
+from fastoci.building.packedlayer import document_text, layer_document
+from fastoci.building.plan import BuildPlan
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, PlannedLayer, plan_tree
-from fastoci.output import check_outside, default_output
-from fastoci.packedlayer import document_text, layer_document
 from fastoci.registry.options import RegistryOptions
 from fastoci.store.faults import explained
 from fastoci.store.wholefile import WholeFile
@@ -67,7 +67,7 @@ def pack_layer(
     BuildPlan([tree], [], []).check(policy)
     plan = _plan(tree, policy, options, sink, stdin)
     if output is not None and output.startswith(_REGISTRY):
-        from fastoci.destinations import destination
+        from fastoci.images.destinations import destination
 
         reference = destination(output)
         if reference.tag != "latest" or reference.digest is not None or output.endswith(":latest"):
@@ -90,7 +90,7 @@ def _plan(
 def _send(
     plan: AbstractContextManager[PlannedLayer], reference: Reference, options: RegistryOptions, sink: Sink
 ) -> PackedLayer:
-    from fastoci.onepass import LayerUploads
+    from fastoci.building.onepass import LayerUploads
 
     with LayerUploads([reference], options, lambda _: None, sink) as uploads:
         uploads.prove()

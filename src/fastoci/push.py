@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from fastoci.contents import Contents
-from fastoci.destinations import Mount, destination, destination_of, own_names
-from fastoci.documents import select_manifest
 from fastoci.errors import BlobMismatchError, UsageError
 from fastoci.events import PushSummary, Sink, Tagged, discard
-from fastoci.image import StoredImage, open_image
-from fastoci.imageblob import ImageBlob
+from fastoci.images.blob import ImageBlob
+from fastoci.images.contents import Contents
+from fastoci.images.destinations import Mount, destination, destination_of, own_names
+from fastoci.images.documents import select_manifest
+from fastoci.images.source import StoredImage, open_image
 from fastoci.parallel import run_all
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.options import RegistryOptions
@@ -28,8 +28,8 @@ from fastoci.registry.upload import BlobSource, UploadResult, upload_blob
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from fastoci.image import ImageSource
-    from fastoci.onepass import Sent
+    from fastoci.building.onepass import Sent
+    from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName

@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fastoci.base import BaseImage, open_base
-from fastoci.composed import ComposedImage
+from fastoci.building.base import BaseImage, open_base
 from fastoci.copy import CopiedImage, put
 from fastoci.errors import InvalidImageError, UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import ImageSource, named_hosts, open_image, options_for
-from fastoci.inplace import place_of, read_image
+from fastoci.images.composed import ComposedImage
+from fastoci.images.inplace import place_of, read_image
+from fastoci.images.source import ImageSource, named_hosts, open_image, options_for
 from fastoci.registry.options import RegistryOptions
 from fastoci.spec import mediatypes
 from fastoci.spec.annotations import BASE_DIGEST, BASE_NAME

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fastoci.composed import ComposedImage
+from fastoci.building.config import ConfigOptions, format_time, override
 from fastoci.copy import CopiedImage, put
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import ImageSource, open_image
-from fastoci.imageconfig import ConfigOptions, format_time, override
-from fastoci.inplace import place_of, read_image
+from fastoci.images.composed import ComposedImage
+from fastoci.images.inplace import place_of, read_image
+from fastoci.images.source import ImageSource, open_image
 from fastoci.spec import mediatypes
 from fastoci.spec.config import History
 from fastoci.spec.descriptor import Descriptor

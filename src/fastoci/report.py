@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastoci.documents import select_manifest
 from fastoci.events import CheckProgress, Sink, Throttle, discard
-from fastoci.image import open_image
-from fastoci.imagefiles import FileFacts, FileTree, LayerEntry, read_layer
+from fastoci.images.documents import select_manifest
+from fastoci.images.files import FileFacts, FileTree, LayerEntry, read_layer
+from fastoci.images.source import open_image
 from fastoci.inspect import Inspection, Layer, describe
 from fastoci.registry.options import RegistryOptions
 from fastoci.rootfs.limits import Limits, Usage

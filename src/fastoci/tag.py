@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastoci.errors import UsageError
 from fastoci.events import Sink, Tagged, discard
-from fastoci.image import RegistryImage, StoredImage, open_image
+from fastoci.images.source import RegistryImage, StoredImage, open_image
 from fastoci.spec.annotations import IMAGE_NAME
 from fastoci.spec.imagename import ImageName, is_ref_name
 from fastoci.spec.reference import Reference, is_tag

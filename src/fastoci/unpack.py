@@ -12,12 +12,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastoci.documents import read_document, select_manifest
 from fastoci.errors import FastociError, ImageNotFoundError, InvalidImageError
 from fastoci.events import LayerUnpacked, LayerUnpacking, Sink, Throttle, Warned, discard
-from fastoci.image import StoredImage, open_image
+from fastoci.images.documents import read_document, select_manifest
+from fastoci.images.layerstream import ImageLayer, LayerStream
+from fastoci.images.source import StoredImage, open_image
+from fastoci.images.tarstream import zstd_reader
 from fastoci.layer.cpus import available_cpus
-from fastoci.layerstream import ImageLayer, LayerStream
 from fastoci.registry.options import RegistryOptions
 from fastoci.rootfs.changeset import Rootfs
 from fastoci.rootfs.limits import Limits, Usage
@@ -26,12 +27,11 @@ from fastoci.rootfs.target import Target
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
 from fastoci.spec.manifest import Manifest
-from fastoci.tarstream import zstd_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName

@@ -17,7 +17,7 @@ from fastoci.checks.documents import BlobUse, DocumentCheck
 from fastoci.checks.findings import Finding, Findings
 from fastoci.checks.layout import check_marker, check_names, list_blobs
 from fastoci.events import Sink, discard
-from fastoci.image import StoredImage, locate_image, open_image
+from fastoci.images.source import StoredImage, locate_image, open_image
 from fastoci.layer.cpus import available_cpus
 from fastoci.parallel import run_all
 from fastoci.registry.options import RegistryOptions
@@ -28,7 +28,7 @@ from fastoci.store.archive_reader import Archive
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastoci import tarstream
 from fastoci.checks.layer import check_layer
 from fastoci.errors import StoreError
+from fastoci.images import tarstream
+from fastoci.images.tarstream import zstd_reader
 from fastoci.parallel import StoppedError
-from fastoci.tarstream import zstd_reader
 from imagekit import compress_zstd
 
 

@@ -23,6 +23,7 @@ from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 
 from fastoci.build import build
+from fastoci.building.packedlayer import BLOB, DEST, DIFF_ID, open_layer
 from fastoci.cli.app import function_of
 from fastoci.cli.command import parser_of
 from fastoci.cli.settings import read_settings
@@ -32,7 +33,6 @@ from fastoci.events import discard
 from fastoci.inspect import inspect
 from fastoci.layer.options import LayerOptions
 from fastoci.listing import list_images
-from fastoci.packedlayer import BLOB, DEST, DIFF_ID, open_layer
 from fastoci.registry.auth import _life
 from fastoci.registry.authfile import AuthDocument, AuthFileError
 from fastoci.registry.challenge import parse_challenges

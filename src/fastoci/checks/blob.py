@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from fastoci.checks.layer import LayerFacts, check_layer
 from fastoci.counted import CountedReader
 from fastoci.events import CheckProgress, Notice, Sink, Throttle
+from fastoci.images.tarstream import zstd_reader
 from fastoci.spec import mediatypes
 from fastoci.spec.descriptor import Descriptor
-from fastoci.tarstream import zstd_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fastoci.checks.documents import BlobUse
     from fastoci.checks.findings import Findings, Severity
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
 
 __all__ = ["BlobCheck"]
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastoci.documents import read_document
+from fastoci.images.documents import read_document
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
 from fastoci.spec.index import Index
@@ -17,7 +17,7 @@ from fastoci.spec.manifest import Manifest
 
 if TYPE_CHECKING:
     from fastoci.checks.findings import Findings
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.platform import Platform

@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, cast
 
 from fastoci.checks.tar import Problem, TarCheck
 from fastoci.errors import FastociError, StoreError
+from fastoci.images.tarstream import PIECE, Ahead, BrokenStreamError, inflate
 from fastoci.parallel import StoppedError
 from fastoci.spec.digest import Digest
 from fastoci.spec.mediatypes import Compression
-from fastoci.tarstream import PIECE, Ahead, BrokenStreamError, inflate
 
 __all__ = ["LayerFacts", "check_layer"]
 

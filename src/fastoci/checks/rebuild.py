@@ -12,17 +12,17 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fastoci.buildplan import BuildPlan
+from fastoci.building.plan import BuildPlan
 from fastoci.checks.findings import Finding, Findings
 from fastoci.ending import Ending
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
-from fastoci.image import open_image
+from fastoci.images.layerfiles import BaseLayerFiles
+from fastoci.images.layerstream import ImageLayer, LayerStream
+from fastoci.images.source import open_image
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, PlannedLayer, plan_tree
 from fastoci.layer.tarball import plan_tar
-from fastoci.layerfiles import BaseLayerFiles
-from fastoci.layerstream import ImageLayer, LayerStream
 from fastoci.parallel import StoppedError
 from fastoci.registry.options import RegistryOptions
 from fastoci.rootfs.limits import Limits, Usage
@@ -35,7 +35,7 @@ from fastoci.unpack import layers_of, telling
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.spec.digest import Digest
     from fastoci.spec.imagename import ImageName
     from fastoci.spec.platform import Platform

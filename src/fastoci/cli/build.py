@@ -15,8 +15,8 @@ from fastoci.errors import UsageError
 from fastoci.events import Warned
 
 if TYPE_CHECKING:
+    from fastoci.building.removals import Removals
     from fastoci.layer.options import LayerOptions
-    from fastoci.removals import Removals
     from fastoci.tree.policy import TreePolicy
 
 __all__ = ["run"]
@@ -181,8 +181,8 @@ def run(
 ) -> None:
     """Make an image of directory trees, files or tar archives, one layer each, or several."""
     from fastoci.build import build
+    from fastoci.building.output import STDOUT, Output
     from fastoci.layer.cpus import available_cpus
-    from fastoci.output import STDOUT, Output
     from fastoci.spec.platform import Platform
 
     # An archive on stdout is the result, and anything beside it would be part of the archive.
@@ -241,6 +241,6 @@ def _compared(
 def _removals(delete: list[str], opaque: list[str]) -> "Removals | None":
     if not (delete or opaque):
         return None
-    from fastoci.removals import Removals
+    from fastoci.building.removals import Removals
 
     return Removals.parse(delete, opaque)

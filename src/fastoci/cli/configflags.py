@@ -14,7 +14,7 @@ from fastoci.cli.options import OutputFlags
 from fastoci.errors import UsageError
 
 if TYPE_CHECKING:
-    from fastoci.imageconfig import ConfigOptions
+    from fastoci.building.config import ConfigOptions
 
 __all__ = ["BuildOutputFlags", "ConfigFlags"]
 
@@ -81,7 +81,7 @@ class ConfigFlags:
 
     def options(self, warn: Callable[[str, str], None]) -> "ConfigOptions":
         """Return these as the values that `build` takes."""
-        from fastoci.imageconfig import ConfigOptions
+        from fastoci.building.config import ConfigOptions
         from fastoci.spec.platform import Platform
 
         return ConfigOptions(

@@ -74,7 +74,7 @@ def run(
 ) -> None:
     """Copy an image between registries, layouts and archives."""
     from fastoci.copy import STDOUT, copy
-    from fastoci.image import locate_image
+    from fastoci.images.source import locate_image
     from fastoci.spec.platform import Platform
 
     if everything and platform is not None:

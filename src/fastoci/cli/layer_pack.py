@@ -35,7 +35,7 @@ def run(
     output_flags: OutputFlags,
 ) -> None:
     """Make one layer of a directory tree, a file or a tar archive, for a build elsewhere."""
-    from fastoci.packedlayer import document_text
+    from fastoci.building.packedlayer import document_text
     from fastoci.packlayer import pack_layer
 
     with output_flags.console() as console:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastoci.documents import read_document
 from fastoci.errors import InvalidImageError, UsageError
-from fastoci.image import ImageSource, RegistryImage, StoredImage
+from fastoci.images.documents import read_document
+from fastoci.images.source import ImageSource, RegistryImage, StoredImage
 from fastoci.spec import mediatypes
 from fastoci.spec.annotations import IMAGE_NAME, REF_NAME
 from fastoci.spec.config import ImageConfig

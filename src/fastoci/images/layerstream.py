@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from fastoci.counted import CountedReader
 from fastoci.errors import InvalidImageError
-from fastoci.tarstream import PIECE, Ahead, BrokenStreamError, inflate, pieces_of
+from fastoci.images.tarstream import PIECE, Ahead, BrokenStreamError, inflate, pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.rootfs.limits import Usage
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.errors import StoreError
 from fastoci.events import Sink, Warned
-from fastoci.fetch import fetch_blob
-from fastoci.image import Source
+from fastoci.images.fetch import fetch_blob
+from fastoci.images.source import Source
 from fastoci.store.layout import Layout
 from fastoci.store.locks import open_directory, try_lock_alone
 from fastoci.store.partial import PARTIAL
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from typing import Literal
 
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.reference import Reference

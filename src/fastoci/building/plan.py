@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from fastoci.building.output import STDOUT, Output, check_outside, default_output
 from fastoci.errors import TreeError, UsageError
-from fastoci.output import STDOUT, Output, check_outside, default_output
 from fastoci.spec.reference import Reference
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import STDIN, TreeSource, is_tree

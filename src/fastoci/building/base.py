@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fastoci.cache import CachedImage, open_cache
-from fastoci.documents import read_document, select_manifest
+from fastoci.building.config import inherited
 from fastoci.errors import InvalidImageError
 from fastoci.events import Notice, Sink, Warned
-from fastoci.image import ImageSource, StoredImage, open_image, options_for
-from fastoci.imageconfig import inherited
+from fastoci.images.cache import CachedImage, open_cache
+from fastoci.images.documents import read_document, select_manifest
+from fastoci.images.layerfiles import BaseLayerFiles
+from fastoci.images.source import ImageSource, StoredImage, open_image, options_for
 from fastoci.layer.pack import PackedLayer
-from fastoci.layerfiles import BaseLayerFiles
 from fastoci.spec import mediatypes
 from fastoci.spec.annotations import BASE_DIGEST, BASE_NAME, IMAGE_NAME
 from fastoci.spec.config import ImageConfig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from fastoci.ending import ending_context
 from fastoci.errors import TreeError, UsageError
 from fastoci.events import CheckProgress, Sink, Throttle, Warned
-from fastoci.imagefiles import FileFacts, FileTree, read_layer
+from fastoci.images.files import FileFacts, FileTree, read_layer
 from fastoci.tree.ancestors import DirectoryLookup, place
 from fastoci.tree.changes import BaseTable, DiffBase, TreeBase
 from fastoci.tree.patterns import compile_patterns
@@ -19,8 +19,8 @@ from fastoci.tree.source import STDIN, TreeSource
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fastoci.image import ImageSource
-    from fastoci.removals import Removals
+    from fastoci.building.removals import Removals
+    from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
 
 __all__ = ["ImageBase", "check_diff", "diff_base"]

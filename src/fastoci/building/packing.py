@@ -9,12 +9,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from fastoci.buildplan import BuildPlan
+from fastoci.building.plan import BuildPlan
+from fastoci.building.targets import Target
 from fastoci.ending import EndingStack
 from fastoci.events import Sink, Warned
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import PackedLayer, pack_tree, plan_tree
-from fastoci.targets import Target
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import STDIN, TreeSource, is_tree
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from fastoci.building.onepass import LayerUploads
+    from fastoci.building.removals import Removals
     from fastoci.layer.options import Split
     from fastoci.layer.pack import PlannedLayer
     from fastoci.layer.split import Part
-    from fastoci.onepass import LayerUploads
-    from fastoci.removals import Removals
     from fastoci.tree.changes import DiffBase
 
 __all__ = ["Packing"]
@@ -135,8 +135,8 @@ class Packing:
         self, source: TreeSource, split: Split, below: Sequence[PackedLayer]
     ) -> tuple[int, list[tuple[str, PackedLayer]]]:
         """Pack the layers of one tree at once; return how many entries it has, and the layers, lowest first."""
+        from fastoci.building.splitting import pack_parts
         from fastoci.layer.split import plan_split
-        from fastoci.splitting import pack_parts
 
         uploads = self._uploads
         at_once = None if uploads is None else uploads.at_once

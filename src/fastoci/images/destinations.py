@@ -10,7 +10,7 @@ from fastoci.spec.annotations import IMAGE_NAME, REF_NAME
 from fastoci.spec.reference import DOCKER_HUB, Reference
 
 if TYPE_CHECKING:
-    from fastoci.image import StoredImage
+    from fastoci.images.source import StoredImage
     from fastoci.spec.descriptor import Descriptor
 
 __all__ = ["Mount", "destination", "destination_of", "own_names"]

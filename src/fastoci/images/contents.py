@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastoci.documents import read_document
 from fastoci.errors import InvalidImageError
+from fastoci.images.documents import read_document
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
 from fastoci.spec.index import Index
@@ -15,7 +15,7 @@ from fastoci.spec.manifest import Manifest
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.spec.digest import Digest
     from fastoci.spec.platform import Platform

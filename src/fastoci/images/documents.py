@@ -11,7 +11,7 @@ from fastoci.spec.manifest import Manifest
 from fastoci.spec.platform import Platform
 
 if TYPE_CHECKING:
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
 
 __all__ = ["read_document", "select_manifest"]

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastoci.errors import InvalidImageError
-from fastoci.layerfiles import entry_path, layer_entries
+from fastoci.images.layerfiles import entry_path, layer_entries
 from fastoci.spec import whiteouts
 
 if TYPE_CHECKING:
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.rootfs.limits import Usage
     from fastoci.spec.descriptor import Descriptor
     from fastoci.tar.reader import TarEntry, TarReader

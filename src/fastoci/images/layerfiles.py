@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from fastoci.errors import FastociError
 from fastoci.events import Sink, Warned
-from fastoci.layerstream import ImageLayer, LayerStream
+from fastoci.images.layerstream import ImageLayer, LayerStream
+from fastoci.images.tarstream import decompressor
 from fastoci.rootfs.limits import Limits, Usage
 from fastoci.spec import mediatypes
 from fastoci.tar.reader import TarReader
-from fastoci.tarstream import decompressor
 from fastoci.tree.ancestors import Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from fastoci.image import ImageSource
+    from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
     from fastoci.tar.reader import TarEntry
 

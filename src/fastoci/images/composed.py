@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from fastoci.errors import ImageNotFoundError
-from fastoci.image import ImageSource, Source
+from fastoci.images.source import ImageSource, Source
 
 if TYPE_CHECKING:
     from fastoci.spec.descriptor import Descriptor

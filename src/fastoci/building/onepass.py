@@ -15,11 +15,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from fastoci.building.packedbefore import KnownLayer, PackedBefore
 from fastoci.ending import Ending, EndingStack
 from fastoci.errors import FastociError, RegistryError
 from fastoci.events import BlobDone, Notice
 from fastoci.layer.stream import BlobStream
-from fastoci.packedbefore import KnownLayer, PackedBefore
 from fastoci.parallel import StoppedError
 from fastoci.registry.auth import push_scope
 from fastoci.registry.client import RegistryClient

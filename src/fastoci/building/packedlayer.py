@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 
+from fastoci.building.config import format_time
 from fastoci.errors import ImageNotFoundError, InvalidImageError
-from fastoci.image import ImageSource, Source, open_image, options_for
-from fastoci.imageconfig import format_time
+from fastoci.images.layerfiles import BaseLayerFiles
+from fastoci.images.source import ImageSource, Source, open_image, options_for
 from fastoci.layer.pack import PackedLayer
-from fastoci.layerfiles import BaseLayerFiles
 from fastoci.spec import canonical, mediatypes
 from fastoci.spec.annotations import CREATED
 from fastoci.spec.canonical import DOCUMENT_LIMIT
