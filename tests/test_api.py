@@ -24,7 +24,7 @@ PUBLIC = {
     "Collected", "CopiedImage", "Difference", "Listed",
     "BuildResult", "ConfigOptions", "Finding", "ImageSource", "Inspection", "LayerOptions", "LoadedImage", "Login",
     "Limits", "Output", "Owners", "PushedImage", "RegistryOptions", "TreePolicy", "TreeSource", "Unpacked",
-    "Validation", "Removals", "Report",
+    "Validation", "Removals", "Report", "Split",
     # values of the specification
     "Descriptor", "Digest", "ImageName", "Platform", "Reference",
     # progress and errors
