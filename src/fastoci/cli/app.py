@@ -22,7 +22,7 @@ __all__ = ["COMMANDS", "run"]
 # Each command's module is `fastoci.cli.<name>`, with `_` for a space; the summary is the first line of its `run`, which
 # a test compares.
 COMMANDS = {
-    "build": "Make an image of directory trees, files or tar archives, one layer each.",
+    "build": "Make an image of directory trees, files or tar archives, one layer each, or several.",
     "push": "Push an image on disk to registries.",
     "pull": "Pull an image from a registry into a layout or an archive.",
     "copy": "Copy an image between registries, layouts and archives.",
