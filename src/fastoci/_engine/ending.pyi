@@ -2,6 +2,9 @@ import os
 from types import TracebackType
 from typing import BinaryIO, Literal, Self
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Ending:
     @property
     def failed(self) -> bool: ...
@@ -13,6 +16,7 @@ class Ending:
     ) -> None: ...
     def close(self) -> None: ...
 
+@disjoint_base
 class OpenFile:
     @property
     def fd(self) -> int: ...

@@ -1,5 +1,6 @@
 from typing import Self, TypeAlias, final
 
+from fastoci._engine.table import KINDS as KINDS
 from fastoci._engine.table import EntryTable
 
 # Name, kind, mode, uid, gid, mtime, size, content, xattrs, file, links.

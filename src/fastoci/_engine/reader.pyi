@@ -1,7 +1,10 @@
 from typing import Self
 
+from typing_extensions import disjoint_base
+
 from fastoci._engine.table import EntryTable
 
+@disjoint_base
 class FileReader:
     @property
     def table(self) -> EntryTable: ...
