@@ -8,7 +8,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from oracles.unpackers import program, run
+from oracles.unpackers import extract_by_gnu_tar, program, run
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 
@@ -40,24 +40,7 @@ def apply(layer: bytes, root: Path) -> None:
                         os.removexattr(path, key)
             else:
                 _remove(path)
-    run(
-        [
-            program("tar", "tar"),
-            "--extract",
-            "--file=-",
-            "--preserve-permissions",
-            "--numeric-owner",
-            "--same-owner",
-            "--xattrs",
-            "--xattrs-include=*",
-            "--delay-directory-restore",
-            "--warning=no-timestamp",
-            "--warning=no-unknown-keyword",
-            f"--exclude={WHITEOUT}*",
-        ],
-        data=layer,
-        cwd=str(root),
-    )
+    extract_by_gnu_tar(layer, root, "--warning=no-unknown-keyword", f"--exclude={WHITEOUT}*")
 
 
 def _remove(path: Path) -> None:

@@ -46,14 +46,12 @@ def run(command: Iterable[str], *, data: bytes | None = None, cwd: str | None = 
     return said
 
 
-def gnu_tar(blob: bytes, target: Path) -> None:
-    """Unpack by GNU tar, with all that it can restore; over what the layers below have left there."""
-    target.mkdir(exist_ok=True)
-    said = run(
+def extract_by_gnu_tar(archive: bytes, target: Path, *options: str) -> str:
+    """Extract by GNU tar with all that it can restore, and return what it says."""
+    return run(
         [
             program("tar", "tar"),
             "--extract",
-            "--gunzip",
             "--file=-",
             "--preserve-permissions",
             "--numeric-owner",
@@ -63,10 +61,17 @@ def gnu_tar(blob: bytes, target: Path) -> None:
             "--delay-directory-restore",
             # Its surprise at times that lie long ago or far ahead.
             "--warning=no-timestamp",
+            *options,
         ],
-        data=blob,
+        data=archive,
         cwd=str(target),
     )
+
+
+def gnu_tar(blob: bytes, target: Path) -> None:
+    """Unpack by GNU tar; over what the layers below have left there."""
+    target.mkdir(exist_ok=True)
+    said = extract_by_gnu_tar(blob, target, "--gunzip")
     # A name that is not UTF-8 it takes as it stands, and knows nothing of the record that says so.
     unknown = "Ignoring unknown extended header keyword 'hdrcharset'"
     other = [line for line in said.splitlines() if not line.endswith(unknown)]

@@ -1,24 +1,32 @@
-"""The engine's plan in Python's words: made as a policy has it, read with its faults explained."""
+"""The engine's plan in Python's words: made as a policy has it, its blocks read with their faults explained."""
 
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from fastoci._engine import EngineFault
+from fastoci._engine.ahead import ReadAhead
 from fastoci._engine.plan import Plan
 from fastoci._engine.renderer import Renderer
+from fastoci.ending import Ending
+from fastoci.layer.blocks import BlockReader, SourceFacts
 from fastoci.layer.options import BLOCK_SIZE
+from fastoci.threads import Crew
 from fastoci.tree.faults import explain
+from fastoci.tree.lookup import PlanLookup
 from fastoci.tree.policy import TreePolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from typing_extensions import Buffer
 
     from fastoci._engine.table import EntryTable
     from fastoci.tree.scan import Scan
 
-__all__ = ["PlanReader", "make_plan", "warnings_of"]
+__all__ = ["PlanBlocks", "PlanReader", "make_plan", "warnings_of"]
 
 
 def make_plan(
@@ -77,3 +85,54 @@ class PlanReader:
     def close(self) -> None:
         """See BlockReader."""
         self._renderer.close()
+
+
+class PlanBlocks(Ending):
+    """What every plan's blocks have in common: most of a `BlockSource`.
+
+    Args:
+        plan: The plan.
+        policy: What it was made by.
+        source: The path of the tree, for messages.
+    """
+
+    def __init__(self, plan: Plan, policy: TreePolicy, source: str) -> None:
+        self.plan = plan
+        self._policy = policy
+        self._path = source
+        self._ahead = ReadAhead(plan)
+        self._crew = Crew(self.stop)
+
+    def end(self) -> None:
+        """End the threads, whatever they have come to."""
+        self._crew.close()
+
+    @property
+    def count(self) -> int:
+        """See BlockSource."""
+        return self.plan.block_count
+
+    @property
+    def tar_size(self) -> int:
+        """See BlockSource."""
+        return self.plan.tar_size
+
+    def reader(self) -> BlockReader:
+        """See BlockSource."""
+        return PlanReader(self.plan, self._path)
+
+    def stop(self) -> None:
+        """See BlockSource. What is planned can still be read."""
+        self.plan.stop()
+
+    def _known(self, warnings: tuple[str, ...], timings: Mapping[str, float]) -> SourceFacts:
+        """Return the facts of a plan that is complete."""
+        return SourceFacts(
+            len(self.plan),
+            self.plan.newest_mtime,
+            self.plan.owner,
+            PlanLookup(self.plan, self._policy),
+            time.perf_counter(),
+            warnings,
+            timings,
+        )

@@ -6,13 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from fastoci._engine import EngineFault
-from fastoci._engine.ahead import ReadAhead
-from fastoci.ending import Ending
-from fastoci.layer.blocks import BlockReader, SourceFacts
-from fastoci.layer.plans import PlanReader, make_plan
-from fastoci.threads import Crew
+from fastoci.layer.blocks import SourceFacts
+from fastoci.layer.plans import PlanBlocks, make_plan
 from fastoci.tree.faults import explain
-from fastoci.tree.lookup import PlanLookup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SelectedBlocks"]
 
 
-class SelectedBlocks(Ending):
+class SelectedBlocks(PlanBlocks):
     """The blocks of a selection; a `BlockSource`.
 
     A context manager, which runs the thread that reads ahead; the table is the caller's to close.
@@ -53,41 +49,17 @@ class SelectedBlocks(Ending):
         warnings: tuple[str, ...] = (),
         timings: Mapping[str, float] | None = None,
     ) -> None:
-        self._path = source.path
         begun = time.thread_time()
         try:
-            self.plan = make_plan(table, policy, selection=selection)
+            plan = make_plan(table, policy, selection=selection)
         except EngineFault as fault:
             raise explain(fault, source.path) from fault
-        self._facts = SourceFacts(
-            len(self.plan),
-            self.plan.newest_mtime,
-            self.plan.owner,
-            PlanLookup(self.plan, policy),
-            time.perf_counter(),
-            warnings,
-            {**(timings or {}), "plan": time.thread_time() - begun},
-        )
-        self._ahead = ReadAhead(self.plan)
-        self._crew = Crew(self.stop)
+        super().__init__(plan, policy, source.path)
+        self._facts = self._known(warnings, {**(timings or {}), "plan": time.thread_time() - begun})
 
     def begin(self) -> None:
         """Start the thread."""
         self._crew.start("fastoci-ahead", self._ahead.run)
-
-    def end(self) -> None:
-        """End the thread, whatever it has come to."""
-        self._crew.close()
-
-    @property
-    def count(self) -> int:
-        """See BlockSource."""
-        return self.plan.block_count
-
-    @property
-    def tar_size(self) -> int:
-        """See BlockSource."""
-        return self.plan.tar_size
 
     def has(self, number: int) -> bool:
         """See BlockSource."""
@@ -97,14 +69,6 @@ class SelectedBlocks(Ending):
         """See BlockSource."""
         return True
 
-    def reader(self) -> BlockReader:
-        """See BlockSource."""
-        return PlanReader(self.plan, self._path)
-
     def facts(self) -> SourceFacts:
         """See BlockSource."""
         return self._facts
-
-    def stop(self) -> None:
-        """See BlockSource. What is planned can still be read."""
-        self.plan.stop()

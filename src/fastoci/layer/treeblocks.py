@@ -6,13 +6,9 @@ import threading
 import time
 
 from fastoci._engine import EngineFault
-from fastoci._engine.ahead import ReadAhead
-from fastoci.ending import Ending
-from fastoci.layer.blocks import BlockReader, SourceFacts
-from fastoci.layer.plans import PlanReader, make_plan, warnings_of
-from fastoci.threads import Crew
+from fastoci.layer.blocks import SourceFacts
+from fastoci.layer.plans import PlanBlocks, make_plan, warnings_of
 from fastoci.tree.faults import explain
-from fastoci.tree.lookup import PlanLookup
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.scan import Scan
 from fastoci.tree.source import TreeSource
@@ -20,7 +16,7 @@ from fastoci.tree.source import TreeSource
 __all__ = ["TreeBlocks"]
 
 
-class TreeBlocks(Ending):
+class TreeBlocks(PlanBlocks):
     """The blocks of a tree that is scanned and planned meanwhile.
 
     A context manager, which runs the threads that plan and read ahead; the scan is the caller's to start.
@@ -32,24 +28,16 @@ class TreeBlocks(Ending):
     """
 
     def __init__(self, scan: Scan, policy: TreePolicy, source: TreeSource) -> None:
+        super().__init__(make_plan(scan.table, policy, scan=scan), policy, source.path)
         self._scan = scan
-        self._policy = policy
-        self._path = source.path
         self._error: BaseException | None = None
         self._facts: SourceFacts | None = None
         self._planner: threading.Thread | None = None
-        self._crew = Crew(self.stop)
-        self.plan = make_plan(scan.table, policy, scan=scan)
-        self._ahead = ReadAhead(self.plan)
 
     def begin(self) -> None:
         """Start the threads."""
         self._planner = self._crew.start("fastoci-plan", self._make_plan)
         self._crew.start("fastoci-ahead", self._ahead.run)
-
-    def end(self) -> None:
-        """End the threads, whatever they have come to."""
-        self._crew.close()
 
     def _make_plan(self) -> None:
         try:
@@ -57,30 +45,12 @@ class TreeBlocks(Ending):
             planning = time.thread_time()
             self._scan.finish()
             if complete:
-                self._facts = SourceFacts(
-                    len(self.plan),
-                    self.plan.newest_mtime,
-                    self.plan.owner,
-                    PlanLookup(self.plan, self._policy),
-                    time.perf_counter(),
-                    warnings_of(self._scan.table),
-                    {"scan": self._scan.seconds, "plan": planning},
-                )
+                self._facts = self._known(warnings_of(self._scan.table), {"scan": self._scan.seconds, "plan": planning})
         except EngineFault as fault:
             self._error = explain(fault, self._path)
             self._error.__cause__ = fault
         except BaseException as error:  # carried to whoever waits for a block
             self._error = error
-
-    @property
-    def count(self) -> int:
-        """See BlockSource."""
-        return self.plan.block_count
-
-    @property
-    def tar_size(self) -> int:
-        """See BlockSource."""
-        return self.plan.tar_size
 
     def has(self, number: int) -> bool:
         """See BlockSource."""
@@ -106,15 +76,11 @@ class TreeBlocks(Ending):
         if self._error is not None:
             raise self._error
 
-    def reader(self) -> BlockReader:
-        """Return a renderer."""
-        return PlanReader(self.plan, self._path)
-
     def facts(self) -> SourceFacts | None:
         """See BlockSource."""
         return self._facts
 
     def stop(self) -> None:
         """See BlockSource. What is planned can still be read."""
-        self.plan.stop()
+        super().stop()
         self._scan.scanner.stop()
