@@ -88,6 +88,7 @@ def pack(directory: str, benchmark: BenchmarkFixture) -> Pack:
                 # pytest-benchmark leaves `pedantic` without annotations.
                 benchmark.pedantic(launch.run, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
                 usage: Usage = launch.usage
+                unwritten = trees.settle()
             result: Result = tool.result(directory)
         finally:
             tool.finish(directory)
@@ -103,7 +104,7 @@ def pack(directory: str, benchmark: BenchmarkFixture) -> Pack:
             peak_rss=usage.memory,
             bytes_out=result.size,
         )
-        return Run(usage, result)
+        return Run(usage, result, unwritten)
 
     return run
 

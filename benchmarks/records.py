@@ -20,10 +20,17 @@ __all__ = ["Limits", "Records", "Run", "blank", "machine", "met", "spread", "wal
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of one tool."""
+    """One run of one tool.
+
+    Args:
+        usage: What it took.
+        result: What it made.
+        unwritten: Seconds from its end until what it wrote was on the disk.
+    """
 
     usage: Usage
     result: Result
+    unwritten: float = 0.0
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -150,9 +151,11 @@ def warm(tree: Tree) -> None:
     native.walk(tree.path, native.STAT | native.XATTRS | native.OPEN | native.READ)
 
 
-def settle() -> None:
-    """Have everything written back to the disk, so that it does not disturb who is timed next."""
+def settle() -> float:
+    """Have everything written back to the disk, so that it does not disturb who is timed next; return the seconds."""
+    started = time.perf_counter()
     os.sync()
+    return time.perf_counter() - started
 
 
 def _survey(name: str, path: str) -> Tree:
