@@ -1,11 +1,16 @@
-"""The error tree: exit codes, builtin ancestors, and facts that survive pickling."""
+"""The error tree: exit codes, builtin ancestors, facts that survive pickling, and why something was refused."""
 
 from __future__ import annotations
 
+import ast
+import errno
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 
+import fastoci
 from fastoci import errors
 
 EXIT_CODES = {
@@ -27,7 +32,8 @@ EXIT_CODES = {
 
 
 def test_every_class_has_the_exit_code_of_the_contract() -> None:
-    assert {name: getattr(errors, name).exit_code for name in errors.__all__} == EXIT_CODES
+    classes = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
+    assert {name: getattr(errors, name).exit_code for name in classes} == EXIT_CODES
 
 
 @pytest.mark.parametrize(
@@ -69,3 +75,49 @@ def test_the_text_is_what_failed_and_why() -> None:
         "cannot open a: permission denied"
     )
     assert str(errors.UsageError("nothing to build")) == "nothing to build"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), "no such file or directory"),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "input/output error"),
+        (errno.EISDIR, "is a directory"),
+        (errno.EDOTDOT, "RFS specific error"),
+        (OSError("cannot read from timed out object"), "cannot read from timed out object"),
+        (OSError(), "OSError"),
+        (ValueError("Embedded null byte."), "embedded null byte"),
+    ],
+    ids=str,
+)
+def test_why_something_was_refused(error: BaseException | int, words: str) -> None:
+    assert errors.reason(error) == words
+
+
+def test_an_error_of_the_kernel_s_has_its_words_and_number() -> None:
+    refused = PermissionError(errno.EACCES, "Permission denied", "a")
+    error = errors.StoreError.from_os(refused, "cannot write a", path="a", hint="look")
+    assert type(error) is errors.StoreError
+    assert (str(error), error.hint) == ("cannot write a: permission denied", "look")
+    assert (error.path, error.errno) == ("a", errno.EACCES)
+
+
+def test_the_kernel_s_words_are_told_in_one_form() -> None:
+    """Nobody asks for them but `reason`, and who raises an OSError as the kernel would."""
+    found: list[str] = []
+    package = Path(fastoci.__file__).parent
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_bytes())
+        raised = {
+            argument
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and len(node.args) > 1
+            for argument in node.args[1:2]
+        }
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Attribute) and node.attr == "strerror"):
+                continue
+            is_raised = any(isinstance(call, ast.Call) and call.func is node for call in raised)
+            if path.name != "errors.py" and not is_raised:
+                found.append(f"{path.relative_to(package)}:{node.lineno}")
+    assert found == []

@@ -352,7 +352,7 @@ def test_a_disk_that_fails_is_told_as_such(image, kit, hub, monkeypatch):
         return real(self, descriptor)
 
     monkeypatch.setattr(Layout, "open_blob", open_blob)
-    with pytest.raises(StoreError, match=f"cannot read the blob {layer}.*: Input/output error"):
+    with pytest.raises(StoreError, match=f"cannot read the blob {layer}.*: input/output error"):
         push(f"oci:{kit}:1", [f"{hub.host}/me/app:1"], options())
 
 

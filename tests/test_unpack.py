@@ -169,7 +169,7 @@ def test_a_full_disk_is_said_with_the_file(kit, tmp_path, monkeypatch):
     with pytest.raises(StoreError) as caught:
         unpack(str(kit), str(tmp_path / "out"))
     assert caught.value.path == f"{tmp_path}/out/bin/hello"
-    assert caught.value.cause == "No space left on device"
+    assert caught.value.cause == "no space left on device"
     assert "make room" in str(caught.value.hint)
 
 
@@ -205,7 +205,7 @@ def test_a_merge_that_fails_says_what_it_left(kit, tmp_path):
 def test_a_place_that_is_no_directory(kit, tmp_path):
     kit.add(kit.image())
     (tmp_path / "file").touch()
-    for path, cause in [("file", "Not a directory"), ("file/x", "Not a directory"), ("a/b", "No such file")]:
+    for path, cause in [("file", "not a directory"), ("file/x", "not a directory"), ("a/b", "no such file")]:
         with pytest.raises(StoreError) as caught:
             unpack(str(kit), str(tmp_path / path))
         assert cause in str(caught.value.cause)

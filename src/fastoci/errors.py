@@ -21,7 +21,8 @@ No message or attribute ever holds a credential.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import os
+from typing import Any, ClassVar, Self
 
 __all__ = [
     "AccessDeniedError",
@@ -38,7 +39,26 @@ __all__ = [
     "TreeError",
     "TreeNameError",
     "UsageError",
+    "reason",
 ]
+
+
+def reason(error: BaseException | int) -> str:
+    """Return why something was refused, in the words of whoever refused it and in the form of a cause.
+
+    Args:
+        error: From the kernel: an OSError, or its number. Of any other exception the text is told.
+
+    Returns:
+        One line, lower case at its start, no full stop.
+    """
+    if isinstance(error, int):
+        words = os.strerror(error)
+    else:
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    words = words.rstrip(".")
+    # `RFS specific error` keeps its capitals, as does what begins with the name of a class.
+    return words[:1].lower() + words[1:] if words[1:2].islower() and " " in words else words
 
 
 class FastociError(Exception):
@@ -121,6 +141,18 @@ class _PathError(FastociError, OSError):
         super().__init__(what, cause=cause, hint=hint)
         self.path = path
         self.errno = errno
+
+    @classmethod
+    def from_os(cls, error: OSError, what: str, *, path: str, hint: str | None = None) -> Self:
+        """Return the error that says what the kernel refused, and in its words why.
+
+        Args:
+            error: From the kernel.
+            what: See FastociError.
+            path: The path concerned.
+            hint: See FastociError.
+        """
+        return cls(what, path=path, cause=reason(error), hint=hint, errno=error.errno)
 
 
 class TreeError(_PathError):

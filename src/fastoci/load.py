@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from fastoci.building.targets import ArchiveTarget, NewImage, copy_layers
 from fastoci.ending import Ending, ending_context
-from fastoci.errors import EngineError, StoreError, UsageError
+from fastoci.errors import EngineError, StoreError, UsageError, reason
 from fastoci.events import ImageLoaded, Sink, discard
 from fastoci.images.documents import select_manifest
 from fastoci.images.source import open_image
@@ -156,7 +156,7 @@ def _probe(engine: Engine) -> str | None:
     except subprocess.TimeoutExpired:
         return f"no answer within {_ANSWER_SECONDS:.0f} seconds"
     except OSError as error:
-        return error.strerror or str(error)
+        return reason(error)
     return None if answer.returncode == 0 else _last_words(answer.stderr) or f"exit code {answer.returncode}"
 
 
@@ -197,7 +197,7 @@ class _Client(Ending):
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
         except OSError as error:
-            raise EngineError(f"cannot start {self._engine.program}", cause=error.strerror) from error
+            raise EngineError(f"cannot start {self._engine.program}", cause=reason(error)) from error
         stream = cast("BufferedReader", self._process.stdout)
         try:
             self._reader = self._crew.start("fastoci-engine", lambda: self._read(stream))

@@ -51,13 +51,8 @@ class TemporaryDirectory(Ending):
         try:
             os.mkdir(self.path, 0o700)
         except OSError as error:
-            raise StoreError(
-                f"cannot write temporary files to {self._base}",
-                path=self._base,
-                cause=error.strerror,
-                hint=TMPDIR_HINT,
-                errno=error.errno,
-            ) from error
+            what = f"cannot write temporary files to {self._base}"
+            raise StoreError.from_os(error, what, path=self._base, hint=TMPDIR_HINT) from error
 
     def end(self) -> None:
         """Remove it."""

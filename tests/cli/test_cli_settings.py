@@ -298,7 +298,7 @@ def test_files_that_are_no_files(refused, place):
     assert refused().endswith("cause: it is no regular file\n")
     place.user.unlink()
     place.user.symlink_to("config.toml")
-    assert refused() == f"error: cannot read the settings in {place.user}\ncause: Too many levels of symbolic links\n"
+    assert refused() == f"error: cannot read the settings in {place.user}\ncause: too many levels of symbolic links\n"
     place.user.unlink()
     place.user.write_bytes(b"#" * ((1 << 20) + 1))
     assert refused().endswith("cause: it is longer than 1,048,576 bytes\n")
@@ -311,7 +311,7 @@ def test_a_file_that_may_not_be_read(refused, place):
     place.project.chmod(0)
     with unprivileged():
         err = refused()
-    assert err == "error: cannot read the settings in fastoci.toml\ncause: Permission denied\n"
+    assert err == "error: cannot read the settings in fastoci.toml\ncause: permission denied\n"
 
 
 def test_a_home_that_is_closed_has_no_settings(given, place):

@@ -14,36 +14,36 @@ from oracles.nasty import is_root
 from oracles.refusals import case, judge, names, results_of, within_reach
 
 CASES = [
-    case("openat", errno.ENOSPC, "StoreError", "No space left on device"),
-    case("openat", errno.EMFILE, "StoreError", "Too many open files", lasting=True),
-    case("openat", errno.ENAMETOOLONG, "StoreError", "File name too long"),
+    case("openat", errno.ENOSPC, "StoreError", "no space left on device"),
+    case("openat", errno.EMFILE, "StoreError", "too many open files", lasting=True),
+    case("openat", errno.ENAMETOOLONG, "StoreError", "file name too long"),
     case("openat", errno.EINTR, "done"),
     # As if somebody else made one at the same time, again and again.
     case("openat", errno.EEXIST, "done StoreError"),
-    case("openat", errno.EEXIST, "StoreError", "File exists", lasting=True),
-    case("write", errno.ENOSPC, "StoreError", "No space left on device"),
-    case("write", errno.EIO, "StoreError", "Input/output error", lasting=True),
+    case("openat", errno.EEXIST, "StoreError", "file exists", lasting=True),
+    case("write", errno.ENOSPC, "StoreError", "no space left on device"),
+    case("write", errno.EIO, "StoreError", "input/output error", lasting=True),
     case("write", errno.EINTR, "done"),
     case("write", 0, "done"),
-    case("fstat", errno.EIO, "StoreError", "Input/output error"),
+    case("fstat", errno.EIO, "StoreError", "input/output error"),
     # It says whether a directory is in the way; the file's own making says whatever else there is.
     case("fstatat", errno.EIO, "done"),
-    case("fchmod", errno.EPERM, "StoreError", "Operation not permitted"),
-    case("futimens", errno.EROFS, "StoreError", "Read-only file system"),
-    case("unlinkat", errno.EACCES, "StoreError", "Permission denied"),
-    case("unlinkat", errno.EISDIR, "StoreError", "Is a directory"),
+    case("fchmod", errno.EPERM, "StoreError", "operation not permitted"),
+    case("futimens", errno.EROFS, "StoreError", "read-only file system"),
+    case("unlinkat", errno.EACCES, "StoreError", "permission denied"),
+    case("unlinkat", errno.EISDIR, "StoreError", "is a directory"),
     # Somebody else was faster.
     case("unlinkat", errno.ENOENT, "done StoreError"),
     case("close", errno.EIO, "StoreError done"),
     # Nothing is lost by a directory that is not closed.
-    case("close", errno.EDQUOT, "StoreError done", "Disk quota exceeded", lasting=True),
+    case("close", errno.EDQUOT, "StoreError done", "disk quota exceeded", lasting=True),
     case("close", errno.EINTR, "done"),
-    case("fcntl", errno.EMFILE, "StoreError", "Too many open files"),
+    case("fcntl", errno.EMFILE, "StoreError", "too many open files"),
     case("malloc", errno.ENOMEM, "MemoryError"),
     case("malloc", errno.ENOMEM, "MemoryError", lasting=True),
 ]
 if is_root():
-    CASES.append(case("fchown", errno.EPERM, "StoreError", "Operation not permitted"))
+    CASES.append(case("fchown", errno.EPERM, "StoreError", "operation not permitted"))
 CASES = within_reach(CASES)
 
 

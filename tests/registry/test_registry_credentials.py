@@ -345,7 +345,7 @@ def test_a_write_that_fails_leaves_all_as_it_was(home: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left"):
+    with pytest.raises(StoreError, match="no space left"):
         store_credential("ghcr.io", Credential("me", "pw"), OPTIONS)
     assert read(path) == {"auths": {"quay.io": auth("q")}}
     assert [entry.name for entry in path.parent.iterdir()] == ["config.json"]

@@ -186,7 +186,7 @@ def test_files_that_are_no_certificates(
 
 
 def test_no_such_directory(secure: FakeRegistry, connect: Connect, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="No such file"):
+    with pytest.raises(StoreError, match="no such file"):
         connect(secure, cert_dir=str(tmp_path / "missing")).ping()
 
 

@@ -218,7 +218,7 @@ def test_a_directory_with_attributes_without_end_does_not_fill_the_memory(cell, 
 def test_a_name_that_the_file_system_does_not_take_is_its_refusal(cell):
     with pytest.raises(StoreError) as caught:
         unpack(cell, entry("x" * 256))
-    assert caught.value.cause == "File name too long"
+    assert caught.value.cause == "file name too long"
     assert "unpack elsewhere" in str(caught.value.hint)
 
 

@@ -321,7 +321,7 @@ class TestIgnoreFile:
             assert matcher.excludes_path(path) is expected, path
 
     def test_none(self, tmp_path):
-        with pytest.raises(StoreError, match="No such file") as caught:
+        with pytest.raises(StoreError, match="no such file") as caught:
             read_ignorefile(str(tmp_path / "ignore"))
         assert caught.value.path == str(tmp_path / "ignore")
         assert caught.value.hint == "check the path"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fastoci.building.packedbefore import KnownLayer, PackedBefore
 from fastoci.ending import Ending, EndingStack
-from fastoci.errors import FastociError, RegistryError
+from fastoci.errors import FastociError, RegistryError, reason
 from fastoci.events import BlobDone, Notice
 from fastoci.layer.stream import BlobStream
 from fastoci.parallel import StoppedError
@@ -289,7 +289,7 @@ class LayerUploads(Ending):
         try:
             return self._stack.enter_context(tempfile.TemporaryFile(prefix="fastoci-", dir=large_tmp())).fileno()
         except OSError as error:
-            self._sink(Notice(f"no room for a temporary file ({error.strerror}): the layer is packed twice"))
+            self._sink(Notice(f"no room for a temporary file ({reason(error)}): the layer is packed twice"))
             return None
 
     def _stands(self, known: KnownLayer, title: str) -> bool:

@@ -131,13 +131,8 @@ def _check_source(source: TreeSource, policy: TreePolicy) -> None:
         try:
             os.stat(source.path)
         except OSError as error:
-            raise TreeError(
-                f"cannot read {source.path}",
-                path=source.path,
-                cause=error.strerror,
-                hint="check the path" if isinstance(error, FileNotFoundError) else None,
-                errno=error.errno,
-            ) from error
+            hint = "check the path" if isinstance(error, FileNotFoundError) else None
+            raise TreeError.from_os(error, f"cannot read {source.path}", path=source.path, hint=hint) from error
         if is_tree(source):
             return
     if source.dest != "/":

@@ -139,9 +139,7 @@ class _Hashing(io.RawIOBase):
             raise
         except OSError as error:
             # Not one of the decompressor's, which would be the image's fault.
-            raise StoreError(
-                f"cannot read {self._name}", path=self._name, cause=error.strerror, errno=error.errno
-            ) from error
+            raise StoreError.from_os(error, f"cannot read {self._name}", path=self._name) from error
         self.hash.update(data)
         self.size += len(data)
         return data

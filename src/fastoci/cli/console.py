@@ -174,4 +174,4 @@ def unwritable(error: OSError) -> StoreError:
     """Return the error to raise where stdout does not take what is written to it."""
     # What is still buffered would fail again when the interpreter ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return StoreError("cannot write to stdout", path="stdout", cause=(error.strerror or "").lower(), errno=error.errno)
+    return StoreError.from_os(error, "cannot write to stdout", path="stdout")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fastoci.errors import UsageError
+from fastoci.errors import UsageError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -177,7 +177,7 @@ def _read(path: str) -> dict[str, Any]:
         # In containers HOME is often that of somebody else, whose directories are closed: no setting is there for us.
         if error.errno == errno.EACCES and not os.path.lexists(path):
             return {}
-        raise UsageError(f"cannot read the settings in {path}", cause=error.strerror) from error
+        raise UsageError(f"cannot read the settings in {path}", cause=reason(error)) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UsageError(f"cannot read the settings in {path}", cause="it is no regular file")

@@ -112,7 +112,7 @@ class ImageBlob:
             raise
         except OSError as error:
             name = f"the blob {self._descriptor.digest} of {self._name}"
-            raise StoreError(f"cannot read {name}", path=self._name, cause=error.strerror, errno=error.errno) from error
+            raise StoreError.from_os(error, f"cannot read {name}", path=self._name) from error
 
     def _changed(self, cause: str) -> BlobMismatchError:
         return BlobMismatchError(f"the blob {self._descriptor.digest} changed while it was sent", cause=cause)

@@ -71,12 +71,11 @@ def open_cache(stack: ExitStack, sink: Sink, path: str | None = None) -> Layout:
     try:
         temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastoci-", ignore_cleanup_errors=True))
     except OSError as error:
-        raise StoreError(
+        raise StoreError.from_os(
+            error,
             "no room for the layers of the base image",
             path=tempfile.gettempdir(),
-            cause=error.strerror,
             hint="set FASTOCI_CACHE_DIR or TMPDIR to a place with room",
-            errno=error.errno,
         ) from error
     return Layout.create(temporary)
 

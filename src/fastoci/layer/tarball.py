@@ -110,9 +110,7 @@ def _opened(source: TreeSource, stdin: BinaryIO | None) -> Iterator[int]:
     try:
         stream = open(source.path, "rb")  # noqa: SIM115 - closed below, and not by what its errors mean here
     except OSError as error:
-        raise TreeError(
-            f"cannot open {source.path}", path=source.path, cause=(error.strerror or "").lower(), errno=error.errno
-        ) from error
+        raise TreeError.from_os(error, f"cannot open {source.path}", path=source.path) from error
     with stream, _seekable(stream) as fd:
         yield fd
 
@@ -150,12 +148,11 @@ def _copy(stream: BinaryIO, spool: BinaryIO) -> None:
 
 
 def _no_room(error: OSError) -> StoreError:
-    return StoreError(
+    return StoreError.from_os(
+        error,
         "cannot keep the tar archive that comes through a pipe",
         path=tempfile.gettempdir(),
-        cause=(error.strerror or "").lower(),
         hint="set TMPDIR to a place with more room, or name the archive as a file",
-        errno=error.errno,
     )
 
 
@@ -163,9 +160,7 @@ def _read(stream: BinaryIO) -> bytes:
     try:
         return stream.read(_COPY_SIZE)
     except OSError as error:
-        raise TreeError(
-            "cannot read standard input", path=STDIN, cause=(error.strerror or "").lower(), errno=error.errno
-        ) from error
+        raise TreeError.from_os(error, "cannot read standard input", path=STDIN) from error
 
 
 class _Headers:

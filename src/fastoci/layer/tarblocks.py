@@ -60,9 +60,7 @@ class TarBlocks:
                 got += size
             now = os.fstat(self._fd)
         except OSError as error:
-            raise TreeError(
-                f"cannot read {self._path}", path=self._path, cause=(error.strerror or "").lower(), errno=error.errno
-            ) from error
+            raise TreeError.from_os(error, f"cannot read {self._path}", path=self._path) from error
         then = self._status
         if got < wanted or (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
             then.st_size,

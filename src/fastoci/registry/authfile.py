@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastoci.ending import OpenFile, ending_context
-from fastoci.errors import StoreError
+from fastoci.errors import StoreError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -114,7 +113,7 @@ class AuthDocument:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise AuthFileError(os.strerror(error.errno or errno.EIO)) from error
+            raise AuthFileError(reason(error)) from error
         return cls.parse(data)
 
     def helper_for(self, host: str) -> str | None:
@@ -249,7 +248,7 @@ def update_auth_file(path: Path, change: Callable[[AuthDocument], dict[str, Any]
             f"cannot change {path}", path=str(path), cause=str(error), hint="mend the file, or move it away"
         ) from error
     except OSError as error:
-        raise StoreError(f"cannot write {path}", path=str(path), cause=error.strerror, errno=error.errno) from error
+        raise StoreError.from_os(error, f"cannot write {path}", path=str(path)) from error
     return True
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
-import socket
 import ssl
 from enum import Enum
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 
 import urllib3.exceptions
+
+from fastoci.errors import reason
 
 __all__ = ["Fault", "InsideError", "TransportError", "fault_of"]
 
@@ -113,7 +113,7 @@ def _of_cause(error: BaseException) -> TransportError:
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return TransportError(Fault.RESET, "within TLS")
     if isinstance(error, ssl.SSLError):
-        return TransportError(Fault.TLS, str(error.reason or error.strerror or ""))
+        return TransportError(Fault.TLS, str(error.reason or "") or reason(error))
     if isinstance(error, TimeoutError):
         return TransportError(Fault.TIMEOUT)
     if isinstance(error, IncompleteRead):
@@ -133,12 +133,8 @@ def _words(error: BaseException | None) -> str:
         inner = _innermost(error)
         # A proxy's own URL, which may carry a password, stands in urllib3's texts: only what lies beneath is quoted.
         return _words(inner.__cause__ if isinstance(inner, urllib3.exceptions.HTTPError) else inner)
-    if isinstance(error, socket.gaierror):
-        return error.strerror or ""
     if isinstance(error, ssl.SSLError):
         return str(error.reason or "")
     if isinstance(error, OSError):
-        if error.errno is None or error.errno not in errno.errorcode:
-            return str(error)
-        return os.strerror(error.errno)
+        return reason(error)
     return type(error).__name__ if error is not None else ""

@@ -16,6 +16,7 @@ import subprocess
 import time
 from typing import Literal
 
+from fastoci.errors import reason
 from fastoci.registry.authfile import Credential, key_of
 
 __all__ = ["HelperError", "helper_erase", "helper_get", "helper_store"]
@@ -100,7 +101,7 @@ def _run(name: str, verb: Literal["get", "store", "erase"], data: bytes) -> tupl
             [program, verb], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
     except OSError as error:
-        raise HelperError(f"{program} cannot be run: {error.strerror}") from error
+        raise HelperError(f"{program} cannot be run: {reason(error)}") from error
     with process:
         try:
             output = _converse(process, data, time.monotonic() + _TIMEOUT)

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fastoci.ending import OpenFile
+from fastoci.errors import reason
 from fastoci.events import Sink, Warned
 
 if TYPE_CHECKING:
@@ -176,8 +177,7 @@ class StateDirectory:
         _warned.add(self._top)
         self._sink(
             Warned(
-                f"cannot write to {self._top}: {(error.strerror or str(error)).lower()}; "
-                "the work goes on, but if it is killed it starts over",
+                f"cannot write to {self._top}: {reason(error)}; the work goes on, but if it is killed it starts over",
                 hint="FASTOCI_STATE_DIR names another directory",
             )
         )

@@ -13,7 +13,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastoci.errors import StoreError
+from fastoci.errors import StoreError, reason
 
 if TYPE_CHECKING:
     from fastoci.registry.options import RegistryOptions
@@ -128,11 +128,10 @@ def _load_directory(context: ssl.SSLContext, directory: Path, *, client: bool) -
     try:
         names = sorted(directory.iterdir())
     except OSError as error:
-        raise StoreError(
+        raise StoreError.from_os(
+            error,
             f"cannot read the certificates in {directory}",
             path=str(directory),
-            cause=error.strerror,
-            errno=error.errno,
             hint="--cert-dir names a directory of *.crt, *.cert and *.key",
         ) from error
     for path in names:
@@ -160,7 +159,7 @@ def _show(context: ssl.SSLContext, path: Path) -> None:
 
 def _unusable(path: Path, role: str, error: OSError) -> StoreError:
     tls = isinstance(error, ssl.SSLError)  # whose errno is OpenSSL's, not the kernel's
-    cause = str(getattr(error, "reason", None) or error) if tls else error.strerror
+    cause = str(getattr(error, "reason", None) or error) if tls else reason(error)
     return StoreError(
         f"{path} cannot be used as {role}", path=str(path), cause=cause, errno=None if tls else error.errno
     )

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from fastoci.errors import reason
 from fastoci.rootfs.owners import Owners
 
 if TYPE_CHECKING:
@@ -81,4 +82,4 @@ class Attributes:
             except OSError as error:
                 if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL, errno.ERANGE, errno.E2BIG):
                     raise
-                self.refused[f"extended attributes {family}.*: {error.strerror}"] += 1
+                self.refused[f"extended attributes {family}.*: {reason(error)}"] += 1

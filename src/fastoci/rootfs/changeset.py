@@ -140,12 +140,8 @@ class Rootfs:
         try:
             self._directories.finish(self._root, self._attributes)
         except OSError as error:
-            raise StoreError(
-                f"cannot finish the directories in {self._path}",
-                path=self._path,
-                cause=error.strerror,
-                errno=error.errno,
-            ) from error
+            what = f"cannot finish the directories in {self._path}"
+            raise StoreError.from_os(error, what, path=self._path) from error
 
     def close(self) -> None:
         """Stop the threads, and close all descriptors but the root's."""
@@ -364,9 +360,7 @@ class Rootfs:
 
     def _refusal(self, name: bytes, error: OSError) -> StoreError:
         path = f"{self._path}/{shown(name).lstrip('/')}"
-        return StoreError(
-            f"cannot unpack {path}", path=path, cause=error.strerror or str(error), hint=_hint(error), errno=error.errno
-        )
+        return StoreError.from_os(error, f"cannot unpack {path}", path=path, hint=_hint(error))
 
 
 def _hint(error: OSError) -> str | None:

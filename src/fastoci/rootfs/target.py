@@ -102,10 +102,4 @@ class Target(Ending):
 
     def _fault(self, error: OSError) -> StoreError:
         hint = "the directory that it is to stand in has to be there" if isinstance(error, FileNotFoundError) else None
-        return StoreError(
-            f"cannot unpack into {self.path}",
-            path=self.path,
-            cause=error.strerror or str(error),
-            hint=hint,
-            errno=error.errno,
-        )
+        return StoreError.from_os(error, f"cannot unpack into {self.path}", path=self.path, hint=hint)

@@ -39,11 +39,9 @@ def explain(error: OSError, what: str, path: str) -> StoreError:
         what: What could not be done, as `cannot write ./x.oci`.
         path: The file or directory concerned.
     """
-    number = error.errno
-    cause = error.strerror or str(error)
-    kind = ImageNotFoundError if number == errno.ENOENT else StoreError
-    hint = _HINTS.get(number) if number is not None else None
-    return kind(what, path=path, cause=cause, hint=hint, errno=number)
+    kind = ImageNotFoundError if error.errno == errno.ENOENT else StoreError
+    hint = _HINTS.get(error.errno) if error.errno is not None else None
+    return kind.from_os(error, what, path=path, hint=hint)
 
 
 @contextmanager

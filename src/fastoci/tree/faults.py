@@ -6,7 +6,7 @@ import errno
 import os
 
 from fastoci._engine import EngineFault
-from fastoci.errors import TreeChangedError, TreeError, TreeNameError
+from fastoci.errors import TreeChangedError, TreeError, TreeNameError, reason
 
 __all__ = ["explain"]
 
@@ -62,7 +62,7 @@ def explain(fault: EngineFault, source: str) -> TreeError:
     return TreeError(
         f"cannot {_ACTIONS[fault.kind]} {path}",
         path=path,
-        cause=os.strerror(fault.error).lower(),
+        cause=reason(fault.error),
         hint=hint,
         errno=fault.error,
     )

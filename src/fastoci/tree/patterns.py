@@ -59,13 +59,8 @@ def read_ignorefile(path: str) -> tuple[str, ...]:
         with open(path, "rb") as file:  # the path is the user's text and stays as it is in messages
             data = file.read(_IGNOREFILE_LIMIT + 1)
     except OSError as error:
-        raise StoreError(
-            f"cannot read the ignore file {path}",
-            path=path,
-            cause=error.strerror,
-            hint="check the path" if isinstance(error, FileNotFoundError) else None,
-            errno=error.errno,
-        ) from error
+        hint = "check the path" if isinstance(error, FileNotFoundError) else None
+        raise StoreError.from_os(error, f"cannot read the ignore file {path}", path=path, hint=hint) from error
     if len(data) > _IGNOREFILE_LIMIT:
         raise StoreError(
             f"{path} is over 4 MiB, which no ignore file is", path=path, hint="one of patterns is wanted, one a line"

@@ -12,7 +12,7 @@ from fastoci._engine import EngineFault
 from fastoci._engine.scanner import Scanner
 from fastoci._engine.table import EntryTable
 from fastoci.ending import Ending, OpenFile
-from fastoci.errors import TreeError
+from fastoci.errors import TreeError, reason
 from fastoci.threads import Crew
 from fastoci.tree.ancestors import Directory, DirectoryLookup, place, place_file
 from fastoci.tree.faults import explain
@@ -170,11 +170,11 @@ def _open_root(source: TreeSource) -> tuple[OpenFile, bool]:
         return _opened(path, may_be_file=source.dest != "/")
     except FileNotFoundError as error:
         raise TreeError(
-            f"there is no directory {path}", path=path, cause=_said(error), hint="check the path", errno=error.errno
+            f"there is no directory {path}", path=path, cause=reason(error), hint="check the path", errno=error.errno
         ) from error
     except NotADirectoryError as error:
         raise TreeError(
-            f"{path} is neither a directory nor a tar archive", path=path, cause=_said(error), errno=error.errno
+            f"{path} is neither a directory nor a tar archive", path=path, cause=reason(error), errno=error.errno
         ) from error
     except (OSError, ValueError) as error:
         raise _cannot_open(path, error) from error
@@ -197,8 +197,4 @@ def _cannot_open(path: str, error: OSError | ValueError) -> TreeError:
     number = error.errno if isinstance(error, OSError) else None
     what = "file" if os.path.isfile(path) else "directory"
     hint = "run as its owner or as root" if number in (errno.EACCES, errno.EPERM) else None
-    return TreeError(f"cannot open the {what} {path}", path=path, cause=_said(error), hint=hint, errno=number)
-
-
-def _said(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
+    return TreeError(f"cannot open the {what} {path}", path=path, cause=reason(error), hint=hint, errno=number)
