@@ -11,6 +11,7 @@ import importlib
 import io
 import json
 import random
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -56,6 +57,15 @@ def compress_zstd(data: bytes) -> bytes:
 
 def noise(size: int, seed: object = 1) -> bytes:
     return random.Random(str(seed)).randbytes(size)
+
+
+def check_words(err: str) -> None:
+    """See that errors and warnings have the form that all have: no traceback, and each a line in lower case."""
+    assert "Traceback" not in err
+    for kind, words in re.findall(r"^(error|cause|hint|warning): +(.*)$", err, re.MULTILINE):
+        # What stands in capitals or in quotes is somebody's name: `POST https://…`, `FASTOCI_STATE_DIR`.
+        assert not re.match(r"[A-Z][a-z]", words), f"{kind}: {words}"
+        assert not re.search(r"[^.\s]\.$", words), f"{kind}: {words}"
 
 
 class LayoutKit:
@@ -181,7 +191,9 @@ def fastoci(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     def run(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()
         code = app.run([str(argument) for argument in arguments])
-        return (code, *capfd.readouterr())
+        out, err = capfd.readouterr()
+        check_words(err)
+        return code, out, err
 
     return run
 

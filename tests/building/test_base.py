@@ -1,4 +1,4 @@
-"""`build --from`: what is inherited, where the base's layers come from, and that nobody reads them without need."""
+"""`build --from`: where the layers of the base come from, and that nobody reads them without need."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ from pathlib import Path
 import pytest
 from fake_registry import PASSWORD, USER, FakeRegistry
 
-from fastoci.building.config import ConfigOptions, inherited, make_config
-from fastoci.errors import BlobMismatchError
-from fastoci.images.fetch import fetch_blob
-from fastoci.spec.config import History, ImageConfig
-from fastoci.spec.digest import Digest
-from fastoci.spec.platform import Platform
-from fastoci.store.layout import Layout
 from imagekit import CONFIG, GZIP, MANIFEST, make_tar, noise, push_by_hand, sha256
 
 DOCKER = "application/vnd.docker."
@@ -331,151 +324,7 @@ def test_a_base_layer_that_is_no_tar(kit, tree, fastoci, tmp_path):
     assert fastoci("build", tree, "--from", f"oci:{kit}:1", "-o", f"oci:{tmp_path / 'out'}")[0] == 0
 
 
-# --- The config
-
-BASE = ImageConfig(
-    Platform("linux", "amd64", os_version="1"),
-    author="Them",
-    created="2026-01-01T00:00:00Z",
-    env=("PATH=/bin", "A=1"),
-    entrypoint=("/base",),
-    cmd=("x",),
-    working_dir="/srv",
-    user="7",
-    exposed_ports=("80/tcp",),
-    volumes=("/data",),
-    labels={"a": "1", "b": "2"},
-    stop_signal="SIGINT",
-    diff_ids=(Digest.of(b"base"),),
-    history=(History(created_by="base"), History(created_by="ENV", empty_layer=True)),
-)
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, {}),
-        ({"env": {"A": "2", "B": "3"}}, {"Env": ["PATH=/bin", "A=2", "B=3"]}),
-        ({"entrypoint": ["/own"]}, {"Entrypoint": ["/own"], "Cmd": None}),
-        ({"entrypoint": []}, {"Entrypoint": [], "Cmd": None}),
-        ({"entrypoint": ["/own"], "cmd": ["y"]}, {"Entrypoint": ["/own"], "Cmd": ["y"]}),
-        ({"cmd": ["y"]}, {"Cmd": ["y"]}),
-        ({"workdir": "app"}, {"WorkingDir": "/srv/app"}),
-        ({"workdir": "/app"}, {"WorkingDir": "/app"}),
-        ({"user": "8"}, {"User": "8"}),
-        ({"expose": ["443/tcp", "80/tcp"]}, {"ExposedPorts": {"80/tcp": {}, "443/tcp": {}}}),
-        ({"volumes": ["/more"]}, {"Volumes": {"/data": {}, "/more": {}}}),
-        ({"labels": {"b": "3", "c": "4"}}, {"Labels": {"a": "1", "b": "3", "c": "4"}}),
-        ({"stop_signal": "SIGTERM"}, {"StopSignal": "SIGTERM"}),
-    ],
-)
-def test_what_is_inherited_and_what_overridden(options, expected):
-    made = make_config(ConfigOptions(**options), [], [], 0, inherited(BASE)).to_json()
-    before = BASE.to_json()["config"]
-    assert made["config"] == {key: value for key, value in {**before, **expected}.items() if value is not None}
-    assert made["author"] == "Them"
-    assert made["created"] == "1970-01-01T00:00:00Z"
-    assert made["history"] == BASE.to_json()["history"]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        (None, BASE.platform),
-        (Platform("linux", "amd64"), BASE.platform),
-        (Platform("linux", "arm64"), Platform("linux", "arm64")),
-    ],
-)
-def test_the_platform(wanted, expected):
-    assert make_config(ConfigOptions(platform=wanted), [], [], 0, BASE).platform == expected
-
-
-# --- Fetching a layer
-
-
-class Stopped:
-    def is_set(self):
-        return False
-
-
-def fetched(registry, layout_path, descriptor, events):
-    from fastoci.images.source import open_image
-    from fastoci.registry.options import RegistryOptions
-
-    with open_image(f"{registry.host}/base:1", RegistryOptions(retry=1), events.append) as source:
-        return fetch_blob(
-            source, descriptor, Layout.create(str(layout_path)), title="x", sink=events.append, stop=Stopped()
-        )
-
-
-@pytest.fixture
-def blob(hub):
-    from fastoci.spec.descriptor import Descriptor
-
-    data = noise(3 << 20)
-    hub.put_blob("base", data)
-    return data, Descriptor.of("application/octet-stream", data)
-
-
-def partial(tmp_path, descriptor) -> Path:
-    return tmp_path / "out/.fastoci-partial" / str(descriptor.digest).replace(":", "-")
-
-
-def test_what_was_fetched_before_it_broke_is_not_fetched_again(hub, blob, tmp_path):
-    data, descriptor = blob
-
-    def cut(handler):
-        reply = handler.dispatch()
-        reply.headers["Content-Length"] = str(len(data))
-        reply.body = reply.body[: 2 << 20]
-        handler.close_connection = True
-        return reply
-
-    hub.on("GET", "/blobs/", cut)
-    with pytest.raises(Exception, match="cannot read"):
-        fetched(hub, tmp_path / "out", descriptor, [])
-    left = partial(tmp_path, descriptor).stat().st_size
-    assert left >= 1 << 20
-    assert not (tmp_path / "out/blobs/sha256" / descriptor.digest.hex).exists()
-    hub.seen.clear()
-    result = fetched(hub, tmp_path / "out", descriptor, [])
-    assert (result.kept, result.fetched) == (left, len(data) - left)
-    (request,) = hub.requests("GET", "/blobs/")
-    assert request.headers["range"] == f"bytes={left}-"
-    assert (tmp_path / "out/blobs/sha256" / descriptor.digest.hex).read_bytes() == data
-    assert not (tmp_path / "out/.fastoci-partial").exists()
-
-
-@pytest.mark.parametrize("left", [b"", b"\0" * 1000, noise(3 << 20)[:1000] + b"\1", noise(3 << 20, 2)])
-def test_what_is_left_may_be_anything(left, hub, blob, tmp_path):
-    data, descriptor = blob
-    Layout.create(str(tmp_path / "out"))
-    file = partial(tmp_path, descriptor)
-    file.parent.mkdir()
-    file.write_bytes(left)
-    fetched(hub, tmp_path / "out", descriptor, [])
-    assert (tmp_path / "out/blobs/sha256" / descriptor.digest.hex).read_bytes() == data
-
-
-def test_wrong_bytes_get_no_name_and_are_not_kept(hub, blob, tmp_path):
-    data, descriptor = blob
-    hub.blobs["base"][str(descriptor.digest)] = data[:-1] + b"\0"
-    with pytest.raises(BlobMismatchError, match="its bytes have the digest"):
-        fetched(hub, tmp_path / "out", descriptor, [])
-    assert not list((tmp_path / "out").rglob("*" + descriptor.digest.hex))
-
-
-def test_two_at_once_both_succeed(hub, blob, tmp_path):
-    data, descriptor = blob
-    layout_ = Layout.create(str(tmp_path / "out"))
-    with layout_.partial_writer(descriptor) as first:
-        first.write(data[:1000])
-        assert layout_.partial_writer(descriptor) is None
-        fetched(hub, tmp_path / "out", descriptor, [])
-        first.write(data[1000:])
-        first.commit(descriptor.digest)
-    assert (tmp_path / "out/blobs/sha256" / descriptor.digest.hex).read_bytes() == data
-    assert not (tmp_path / "out/.fastoci-partial").exists()
+# --- The cache
 
 
 def test_a_cache_that_cannot_be_written_costs_a_warning(hub, second, kit, tree, fastoci, tmp_path, monkeypatch):
@@ -486,23 +335,3 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(hub, second, kit, tree, 
     code, _, err = fastoci("build", tree, "--from", f"{second.host}/base:1", "-t", f"{hub.host}/a:1", "--push")
     assert code == 0, err
     assert "warning: no cache for base layers" in err
-
-
-def test_what_nobody_used_for_a_month_goes(tmp_path):
-    import os
-    from contextlib import ExitStack
-
-    from fastoci.images.cache import open_cache
-
-    with ExitStack() as stack:
-        cache = open_cache(stack, pytest.fail, str(tmp_path / "cache"))
-        old = cache.put_blob(b"old", GZIP)
-        os.utime(cache.blob_path(old.digest), (0, 0))
-        # Somebody is at work.
-        open_cache(stack, pytest.fail, str(tmp_path / "cache"))
-        assert cache.has_blob(old.digest)
-        cache.discard()
-    del cache
-    with ExitStack() as stack:
-        cache = open_cache(stack, pytest.fail, str(tmp_path / "cache"))
-        assert not cache.has_blob(old.digest)

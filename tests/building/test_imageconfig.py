@@ -1,4 +1,4 @@
-"""From options to the image's config."""
+"""From options, and what a base says, to the image's config."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastoci.building.config import ConfigOptions, format_time, make_config
+from fastoci.building.config import ConfigOptions, format_time, inherited, make_config
 from fastoci.errors import UsageError
+from fastoci.spec.config import History, ImageConfig
 from fastoci.spec.digest import Digest
 from fastoci.spec.platform import Platform
 from fastoci.tree.source import TreeSource
@@ -130,3 +131,62 @@ def test_no_signals(name):
 def test_a_config_is_text(options):
     with pytest.raises(UsageError, match="UTF-8"):
         ConfigOptions(**options)
+
+
+# --- On a base
+
+BASE = ImageConfig(
+    Platform("linux", "amd64", os_version="1"),
+    author="Them",
+    created="2026-01-01T00:00:00Z",
+    env=("PATH=/bin", "A=1"),
+    entrypoint=("/base",),
+    cmd=("x",),
+    working_dir="/srv",
+    user="7",
+    exposed_ports=("80/tcp",),
+    volumes=("/data",),
+    labels={"a": "1", "b": "2"},
+    stop_signal="SIGINT",
+    diff_ids=(Digest.of(b"base"),),
+    history=(History(created_by="base"), History(created_by="ENV", empty_layer=True)),
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {}),
+        ({"env": {"A": "2", "B": "3"}}, {"Env": ["PATH=/bin", "A=2", "B=3"]}),
+        ({"entrypoint": ["/own"]}, {"Entrypoint": ["/own"], "Cmd": None}),
+        ({"entrypoint": []}, {"Entrypoint": [], "Cmd": None}),
+        ({"entrypoint": ["/own"], "cmd": ["y"]}, {"Entrypoint": ["/own"], "Cmd": ["y"]}),
+        ({"cmd": ["y"]}, {"Cmd": ["y"]}),
+        ({"workdir": "app"}, {"WorkingDir": "/srv/app"}),
+        ({"workdir": "/app"}, {"WorkingDir": "/app"}),
+        ({"user": "8"}, {"User": "8"}),
+        ({"expose": ["443/tcp", "80/tcp"]}, {"ExposedPorts": {"80/tcp": {}, "443/tcp": {}}}),
+        ({"volumes": ["/more"]}, {"Volumes": {"/data": {}, "/more": {}}}),
+        ({"labels": {"b": "3", "c": "4"}}, {"Labels": {"a": "1", "b": "3", "c": "4"}}),
+        ({"stop_signal": "SIGTERM"}, {"StopSignal": "SIGTERM"}),
+    ],
+)
+def test_what_is_inherited_and_what_overridden(options, expected):
+    made = make_config(ConfigOptions(**options), [], [], 0, inherited(BASE)).to_json()
+    before = BASE.to_json()["config"]
+    assert made["config"] == {key: value for key, value in {**before, **expected}.items() if value is not None}
+    assert made["author"] == "Them"
+    assert made["created"] == "1970-01-01T00:00:00Z"
+    assert made["history"] == BASE.to_json()["history"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (None, BASE.platform),
+        (Platform("linux", "amd64"), BASE.platform),
+        (Platform("linux", "arm64"), Platform("linux", "arm64")),
+    ],
+)
+def test_the_platform(wanted, expected):
+    assert make_config(ConfigOptions(platform=wanted), [], [], 0, BASE).platform == expected

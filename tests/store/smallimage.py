@@ -1,4 +1,4 @@
-"""An image of one layer, with one file in it, for tests to put into stores."""
+"""An image of one layer, with one file in it, for tests to put into stores; a blob; and a look at what stands there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import io
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastoci.spec import mediatypes
 from fastoci.spec.config import ImageConfig
@@ -13,6 +14,9 @@ from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
 from fastoci.spec.manifest import Manifest
 from fastoci.spec.platform import Platform
+
+BLOB = b"some bytes"
+DIGEST = Digest.of(BLOB)
 
 
 @dataclass(frozen=True)
@@ -49,3 +53,8 @@ def make_image(content: bytes = b"hello") -> SmallImage:
     ).to_bytes()
     manifest = Manifest(Descriptor.of(mediatypes.OCI_CONFIG, config), (layer_descriptor,)).to_bytes()
     return SmallImage(layer, config, manifest, layer_descriptor, Descriptor.of(mediatypes.OCI_MANIFEST, manifest))
+
+
+def tree(path: Path) -> list[str]:
+    """Return all names beneath a directory."""
+    return sorted(str(found.relative_to(path)) for found in path.rglob("*"))

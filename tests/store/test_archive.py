@@ -291,9 +291,9 @@ def test_several_images(tmp_path, image, other_image):
 def test_where_an_archive_cannot_be(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for target, why in (
-        (tmp_path, "Is a directory"),
-        (tmp_path / "file" / "x.tar", "Not a directory"),
-        (tmp_path / "missing" / "x.tar", "No such file"),
+        (tmp_path, "is a directory"),
+        (tmp_path / "file" / "x.tar", "not a directory"),
+        (tmp_path / "missing" / "x.tar", "no such file"),
         (tmp_path / ("x" * 300), "name too long"),
     ):
         with pytest.raises(StoreError, match=why):
@@ -314,7 +314,7 @@ def test_a_full_disk(tmp_path, monkeypatch, image):
 
     monkeypatch.setattr(os, "write", write_some)
     with (
-        pytest.raises(StoreError, match="No space left") as caught,
+        pytest.raises(StoreError, match="no space left") as caught,
         ArchiveWriter(str(tmp_path / "x.tar")) as archive,
         archive.blob_writer() as writer,
     ):
@@ -324,7 +324,7 @@ def test_a_full_disk(tmp_path, monkeypatch, image):
 
 
 def test_dev_full_is_full(image):
-    with pytest.raises(StoreError, match="cannot write to /dev/full: No space left"):
+    with pytest.raises(StoreError, match="cannot write to /dev/full: no space left"):
         write("/dev/full", image)
 
 

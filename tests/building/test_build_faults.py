@@ -170,7 +170,7 @@ def test_no_file_may_be_so_large(tree, tmp_path, output, size):
     )
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
-    assert "cause: File too large" in done.stderr
+    assert "cause: file too large" in done.stderr
     assert "ulimit -f" in done.stderr
     assert left(tmp_path) == []
 
@@ -189,7 +189,7 @@ def test_a_full_file_system(tree, tmp_path, output, size):
     finally:
         subprocess.run(["umount", disk], check=True)
     assert done.returncode == 1, done.stderr
-    assert "cause: No space left on device" in done.stderr
+    assert "cause: no space left on device" in done.stderr
     assert "hint:  make room" in done.stderr
 
 
