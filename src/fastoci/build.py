@@ -7,20 +7,18 @@ where there is none), and the other destinations are given copies.
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from fastoci.building.config import ConfigOptions, make_config
-from fastoci.building.output import STDOUT, Output, check_outside
+from fastoci.building.output import STDOUT, Output
 from fastoci.building.packing import Packing
 from fastoci.building.plan import BuildPlan
-from fastoci.building.targets import ArchiveTarget, LayoutTarget, NewImage, Target, copy_layers
-from fastoci.ending import EndingStack, ending_context
-from fastoci.errors import StoreError, UsageError
+from fastoci.building.targets import NewImage, Target, copy_layers, layout_of, open_targets
+from fastoci.ending import EndingStack
+from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
 from fastoci.images.composed import ComposedImage
 from fastoci.images.source import ImageSource, StoredImage, named_hosts
@@ -32,7 +30,6 @@ from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.digest import Digest
 from fastoci.spec.imagename import ImageName
 from fastoci.spec.manifest import Manifest
-from fastoci.temporary import TMPDIR_HINT, TemporaryDirectory, large_tmp
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.source import TreeSource
 
@@ -209,7 +206,7 @@ class _Build:
                 if base is not None:
                     self._base = self._open_base(base, stack)
                 self._finished = self._open_finished(packed, base, stack)
-            targets = self._open_targets(stack, stdout)
+            targets = open_targets(self._plan.outputs, self._plan.sources, stack, stdout)
             primary = targets[0][1]
             with self._timed("pack"):
                 packing = Packing(
@@ -284,33 +281,6 @@ class _Build:
 
                 self._plan.outputs[number] = replace(output, name=find_engine(output.name).name)
 
-    def _open_targets(self, stack: ExitStack, stdout: BinaryIO | None) -> list[tuple[Output | None, Target]]:
-        """Open every layout and archive, so that what cannot be written fails before anything is read.
-
-        The first one is written while the layers are packed, and is a layout wherever a copy has to be made of it: a
-        private one, which belongs to no output, if none was asked for.
-        """
-        local = [output for output in self._plan.outputs if output.path is not None]
-        local.sort(key=lambda output: output.is_archive)
-        wants_copies = len(local) != len(self._plan.outputs) or len(local) > 1
-        targets: list[tuple[Output | None, Target]] = []
-        if wants_copies and not (local and local[0].kind == "oci"):
-            targets.append((None, self._open_private(stack)))
-        for output in local:
-            if not output.is_archive:
-                targets.append((output, LayoutTarget(str(output.path), stack)))
-            elif output.path == STDOUT:
-                targets.append((output, ArchiveTarget(stdout or _binary_stdout(), stack)))
-            else:
-                targets.append((output, ArchiveTarget(str(output.path), stack)))
-        return targets
-
-    def _open_private(self, stack: ExitStack) -> LayoutTarget:
-
-        base = large_tmp()
-        check_outside(base, f"the directory for temporary files, {base},", self._plan.sources, hint=TMPDIR_HINT)
-        return LayoutTarget(os.path.join(stack.enter_context(_temporary_directory(base)), "image"), stack)
-
     def _open_diff(self) -> DiffBase | None:
         if self._diff is None:
             return None
@@ -357,7 +327,7 @@ class _Build:
             copy_layers(finished.image, primary, [finished.packed.descriptor])
         # What can fail comes first, so that the image appears everywhere or nowhere.
         for _, target in targets[1:]:
-            copy_layers(StoredImage.of(_layout(primary).layout), target, layers)
+            copy_layers(StoredImage.of(layout_of(primary)), target, layers)
         for output, target in targets:
             target.finish(image, self._names_in(output))
 
@@ -384,7 +354,7 @@ class _Build:
     def _push(self, primary: Target, image: NewImage, output: Output, sent: Sent | None) -> list[str]:
         from fastoci.push import deliver
 
-        own = StoredImage.of(_layout(primary).layout)
+        own = StoredImage.of(layout_of(primary))
         parts: dict[Digest, ImageSource] = dict.fromkeys((layer.digest for layer in image.layers), own)
         if self._base is not None:
             parts |= dict.fromkeys((layer.digest for layer in self._base.layers), self._base.source)
@@ -405,7 +375,8 @@ class _Build:
     def _load(self, primary: Target, image: NewImage, engine: str | None) -> str:
         from fastoci.load import load
 
-        loaded = load(_name_of(primary, image), [str(r) for r in self._plan.references], engine=engine, sink=self._sink)
+        name = ImageName("oci", layout_of(primary).path, None, image.manifest.digest)
+        loaded = load(name, [str(r) for r in self._plan.references], engine=engine, sink=self._sink)
         return loaded.name
 
     @contextlib.contextmanager
@@ -413,34 +384,3 @@ class _Build:
         started = time.monotonic()
         yield
         self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - started
-
-
-@ending_context
-def _temporary_directory(base: str) -> Iterator[str]:
-    """Make a directory for layers that only pass through; an error in it says how to have it elsewhere."""
-    with TemporaryDirectory(base) as made:
-        try:
-            yield made.path
-        except StoreError as error:
-            if error.path.startswith(made.path):
-                error.hint = TMPDIR_HINT
-            raise
-
-
-def _layout(target: Target) -> LayoutTarget:
-    """Return the target as the layout that `_open_targets` made it, since copies are made of it."""
-    if not isinstance(target, LayoutTarget):
-        raise TypeError(target)
-    return target
-
-
-def _name_of(target: Target, image: NewImage) -> ImageName:
-    return ImageName("oci", _layout(target).layout.path, None, image.manifest.digest)
-
-
-def _binary_stdout() -> BinaryIO:
-    if sys.stdout.isatty():
-        raise UsageError(
-            "an archive is not for a terminal", hint="pipe stdout into a program or a file, or name a file"
-        )
-    return sys.stdout.buffer

@@ -1,21 +1,40 @@
-"""Where a build writes: a layout or an archive that the image appears in whole, or not at all."""
+"""Where a build writes: layouts and archives that the image appears in whole, or not at all.
+
+The first of them takes the layers while they are packed; the others are given copies.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from fastoci.ending import Ending
+from fastoci.building.output import STDOUT, check_outside
+from fastoci.ending import Ending, ending_context
+from fastoci.errors import StoreError, UsageError
 from fastoci.store.layout import Layout
+from fastoci.temporary import TMPDIR_HINT, TemporaryDirectory, large_tmp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import ExitStack
 
+    from fastoci.building.output import Output
     from fastoci.spec.descriptor import Descriptor
     from fastoci.store.blobs import BlobWriter
+    from fastoci.tree.source import TreeSource
 
-__all__ = ["ArchiveTarget", "Discarding", "LayoutTarget", "NewImage", "Target", "copy_layers"]
+__all__ = [
+    "ArchiveTarget",
+    "Discarding",
+    "LayoutTarget",
+    "NewImage",
+    "Target",
+    "copy_layers",
+    "layout_of",
+    "open_targets",
+]
 
 _PIECE = 1 << 20
 
@@ -172,3 +191,70 @@ def copy_layers(source: BlobReader, target: Target, layers: Sequence[Descriptor]
             continue
         with source.open_verified(descriptor) as blob:
             target.copy(descriptor, blob)
+
+
+def open_targets(
+    outputs: Sequence[Output], sources: Sequence[TreeSource], stack: ExitStack, stdout: BinaryIO | None
+) -> list[tuple[Output | None, Target]]:
+    """Open every layout and archive, so that what cannot be written fails before anything is read.
+
+    The first one is written while the layers are packed, and is a layout wherever a copy has to be made of it: a
+    private one, which belongs to no output, if none was asked for.
+
+    Args:
+        outputs: Where the image goes; those that are no place on disk only have copies made for them.
+        sources: What is packed, and must not be written into.
+        stack: Whose end throws away what was not finished.
+        stdout: Where the output `-` goes; None is this process's stdout.
+
+    Raises:
+        UsageError: The archive would go to a terminal, or temporary files into a source.
+        StoreError: One of them cannot be written.
+    """
+    local = [output for output in outputs if output.path is not None]
+    local.sort(key=lambda output: output.is_archive)
+    wants_copies = len(local) != len(outputs) or len(local) > 1
+    targets: list[tuple[Output | None, Target]] = []
+    if wants_copies and not (local and local[0].kind == "oci"):
+        targets.append((None, _open_private(sources, stack)))
+    for output in local:
+        if not output.is_archive:
+            targets.append((output, LayoutTarget(str(output.path), stack)))
+        elif output.path == STDOUT:
+            targets.append((output, ArchiveTarget(stdout or _binary_stdout(), stack)))
+        else:
+            targets.append((output, ArchiveTarget(str(output.path), stack)))
+    return targets
+
+
+def layout_of(target: Target) -> Layout:
+    """Return the layout that a target is, which `open_targets` made it wherever copies are made of it."""
+    if not isinstance(target, LayoutTarget):
+        raise TypeError(target)
+    return target.layout
+
+
+def _open_private(sources: Sequence[TreeSource], stack: ExitStack) -> LayoutTarget:
+    base = large_tmp()
+    check_outside(base, f"the directory for temporary files, {base},", sources, hint=TMPDIR_HINT)
+    return LayoutTarget(os.path.join(stack.enter_context(_temporary_directory(base)), "image"), stack)
+
+
+@ending_context
+def _temporary_directory(base: str) -> Iterator[str]:
+    """Make a directory for layers that only pass through; an error in it says how to have it elsewhere."""
+    with TemporaryDirectory(base) as made:
+        try:
+            yield made.path
+        except StoreError as error:
+            if error.path.startswith(made.path):
+                error.hint = TMPDIR_HINT
+            raise
+
+
+def _binary_stdout() -> BinaryIO:
+    if sys.stdout.isatty():
+        raise UsageError(
+            "an archive is not for a terminal", hint="pipe stdout into a program or a file, or name a file"
+        )
+    return sys.stdout.buffer
