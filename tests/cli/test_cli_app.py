@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -161,6 +162,26 @@ def test_each_command_has_help(capsys, name):
         out, err = capsys.readouterr()
         assert out.startswith(f"Usage: fastoci {name} ")
         assert err == ""
+
+
+def test_help_shows_options_in_groups(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert app.run(["build", "--help"]) == 0
+    text = capsys.readouterr().out
+    titles = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    assert titles[:3] == ["Arguments", "Options", "Where it goes"]
+    assert {"What the image says of itself", "Trees and layers", "Registries", "What is said"} < set(titles)
+    sections = dict(zip(titles, re.split(r"^\S.*:$", text, flags=re.MULTILINE)[1:], strict=True))
+    assert "--from IMAGE" in sections["Options"]
+    assert "--help" in sections["Options"]
+    assert "--output DEST" in sections["Where it goes"]
+    assert "--entrypoint WORD" in sections["What the image says of itself"]
+    assert "--upload" in sections["Registries"]
+    # Nothing is shown twice, and nothing is longer than a line that can be read.
+    assert len(re.findall(r"^  (?:-\w, )?--[\w-]+", text, re.MULTILINE)) == len(
+        set(re.findall(r"^  (?:-\w, )?--[\w-]+", text, re.MULTILINE))
+    )
+    assert max(map(len, text.splitlines())) <= 110
 
 
 def test_a_group_lists_its_commands(capsys):

@@ -4,7 +4,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
@@ -27,6 +27,8 @@ _Many = list[str] | None
 @dataclass(kw_only=True, eq=False, repr=False)
 class TreeFlags:
     """What of the trees is packed, and how."""
+
+    title: ClassVar[str] = "Trees and layers"
 
     threads: Annotated[
         int | None,
@@ -106,6 +108,8 @@ class TreeFlags:
 @dataclass(kw_only=True, eq=False, repr=False)
 class DestinationFlags:
     """Where the image goes."""
+
+    title: ClassVar[str] = "Where it goes"
 
     tag: Annotated[_Many, typer.Option("-t", "--tag", metavar="REF", help="A name for the image.")] = None
     output: Annotated[

@@ -8,6 +8,7 @@ import typing
 from typing import TYPE_CHECKING, Any
 
 import typer
+import typer.core
 
 from fastoci.cli.console import unwritable
 from fastoci.cli.settings import read_settings
@@ -24,6 +25,8 @@ _PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 # Flags whose value may be left out, as buildah has them: `--load=podman` is read as `--load --load-into=podman`.
 _OPTIONAL_VALUES = {"--load": "--load-into"}
+
+_HELP_WIDTH = 110  # columns at the most: longer lines are hard to read
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -79,8 +82,48 @@ def parser_of(name: str, function: Callable[..., None]) -> Any:  # noqa: ANN401 
         function: See `invoke`.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(spread(function))
-    return typer.main.get_command(app)
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": _HELP_WIDTH}
+    app.command(name, cls=_Command, context_settings=settings)(spread(function))
+    command = typer.main.get_command(app)
+    command.titles = _titles(function)  # type: ignore[attr-defined]  # of _Command
+    return command
+
+
+class _Command(typer.core.TyperCommand):
+    """A command whose help shows its options in groups, for some have dozens.
+
+    Attributes:
+        titles: What stands above the options of a group, by the name of each option's parameter.
+    """
+
+    titles: dict[str, str]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's, whichever click
+        """Write the arguments, the options of no group, and then one group after the other."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                own = "Arguments" if param.param_type_name == "argument" else "Options"
+                sections.setdefault(self.titles.get(param.name or "", own), []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def _titles(function: Callable[..., None]) -> dict[str, str]:
+    """Return what stands above the options of a group, which its class says."""
+    return {
+        field.name: kind.title
+        for kind in typing.get_type_hints(function, include_extras=True).values()
+        if _is_group(kind)
+        for field in dataclasses.fields(kind)
+    }
+
+
+def _is_group(kind: object) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
@@ -93,7 +136,7 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, tuple[type, list[str]]] = {}
     for parameter in inspect.signature(function).parameters.values():
         kind = hints[parameter.name]
-        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        if not _is_group(kind):
             parameters.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         field_hints = typing.get_type_hints(kind, include_extras=True)

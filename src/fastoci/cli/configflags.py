@@ -5,7 +5,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -46,6 +46,8 @@ class BuildOutputFlags(OutputFlags):
 @dataclass(kw_only=True, eq=False, repr=False)
 class ConfigFlags:
     """What the image says of itself."""
+
+    title: ClassVar[str] = "What the image says of itself"
 
     env: Annotated[
         _Many, typer.Option("-e", "--env", metavar="K=V", help="A variable; K alone takes this host's value.")

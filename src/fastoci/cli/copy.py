@@ -3,11 +3,18 @@
 # No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from fastoci.cli.options import OutputFlags, UploadFlags, parse_credentials, refuse_json_on_stdout
+from fastoci.cli.options import (
+    EveryMemberOption,
+    OutputFlags,
+    UploadFlags,
+    parse_credentials,
+    parse_platform,
+    refuse_json_on_stdout,
+)
 from fastoci.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +26,8 @@ __all__ = ["run"]
 @dataclass(kw_only=True, eq=False, repr=False)
 class SourceFlags:
     """How the registry that the image comes from is reached, where that differs."""
+
+    title: ClassVar[str] = "The registry that it comes from, where that differs"
 
     src_creds: Annotated[str | None, typer.Option(metavar="USER[:PASS]", help="Credentials for the source.")] = None
     src_authfile: Annotated[str | None, typer.Option(metavar="FILE", help="Its file of credentials.")] = None
@@ -38,6 +47,8 @@ class SourceFlags:
 @dataclass(kw_only=True, eq=False, repr=False)
 class DestinationFlags:
     """How the registry that the image goes to is reached, where that differs."""
+
+    title: ClassVar[str] = "The registry that it goes to, where that differs"
 
     dest_creds: Annotated[str | None, typer.Option(metavar="USER[:PASS]", help="Credentials for the target.")] = None
     dest_authfile: Annotated[str | None, typer.Option(metavar="FILE", help="Its file of credentials.")] = None
@@ -63,9 +74,7 @@ def run(
     ],
     target: Annotated[str, typer.Argument(metavar="DST", help="The same; or - for an archive on stdout.")],
     *,
-    platform: Annotated[
-        str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="One image of an index.  [default: all of them]")
-    ] = None,
+    platform: EveryMemberOption = None,
     everything: Annotated[bool, typer.Option("-a", "--all", hidden=True)] = False,
     registry: UploadFlags,
     source_registry: SourceFlags,
@@ -75,12 +84,11 @@ def run(
     """Copy an image between registries, layouts and archives."""
     from fastoci.copy import STDOUT, copy
     from fastoci.images.source import locate_image
-    from fastoci.spec.platform import Platform
 
     if everything and platform is not None:
         raise UsageError("--all and --platform exclude each other")
     refuse_json_on_stdout(output, on_stdout=target == STDOUT)
-    wanted = None if platform is None else Platform.parse(platform)
+    wanted = parse_platform(platform)
     common = registry.options()
     if common.credentials is not None and target != STDOUT:
         places = [locate_image(name) for name in (source, target)]

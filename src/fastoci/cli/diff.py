@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastoci.cli.options import MemberOption, OutputFlags, RegistryFlags
+from fastoci.cli.options import MemberOption, OutputFlags, RegistryFlags, parse_platform
 from fastoci.errors import InvalidImageError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
 def run(
     a: Annotated[
-        str, typer.Argument(metavar="A", help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, or REF.")
+        str,
+        typer.Argument(
+            metavar="A", help="A reference, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE, or a path."
+        ),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The image to compare it with.")],
     *,
@@ -38,12 +41,11 @@ def run(
 ) -> None:
     """Show what differs between two images: config, layers and files."""
     from fastoci.diff import FACTS, diff
-    from fastoci.spec.platform import Platform
 
     ignored = [fact for fact in FACTS if fact in (ignore or ())]
     if unknown := set(ignore or ()) - set(FACTS):
         raise UsageError(f"--ignore {min(unknown)}: files have no such thing", hint=f"one of {', '.join(FACTS[1:])}")
-    wanted = None if platform is None else Platform.parse(platform)
+    wanted = parse_platform(platform)
     options = registry.options()
     with output.console() as console:
         found = diff(a, b, options, platform=wanted, files=files, ignore=ignored, sink=console.sink)

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
 
-from fastoci.cli.options import ImageArgument, MemberOption, OutputFlags, RegistryFlags
+from fastoci.cli.options import DocumentOption, ImageArgument, OutputFlags, RegistryFlags, parse_platform
 
 __all__ = ["run"]
 
@@ -10,15 +10,14 @@ __all__ = ["run"]
 def run(
     image: ImageArgument,
     *,
-    platform: MemberOption = None,
+    platform: DocumentOption = None,
     registry: RegistryFlags,
     output: OutputFlags,
 ) -> None:
     """Show the digest of an image."""
     from fastoci.inspect import read_digest
-    from fastoci.spec.platform import Platform
 
-    wanted = None if platform is None else Platform.parse(platform)
+    wanted = parse_platform(platform)
     options = registry.options()
     with output.console() as console:
         digest = read_digest(image, options, platform=wanted, sink=console.sink)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fastoci.cli.console import write_document
-from fastoci.cli.options import ImageArgument, MemberOption, OutputFlags, RegistryFlags
+from fastoci.cli.options import DocumentOption, ImageArgument, OutputFlags, RegistryFlags, parse_platform
 
 __all__ = ["run"]
 
@@ -17,16 +17,15 @@ def run(
     *,
     raw: Annotated[bool, typer.Option("--raw", help="The bytes of the manifest, or of the index.")] = False,
     config: Annotated[bool, typer.Option("--config", help="The bytes of the config.")] = False,
-    platform: MemberOption = None,
+    platform: DocumentOption = None,
     registry: RegistryFlags,
     output: OutputFlags,
 ) -> None:
     """Show what an image is: platform, config, and layers with sizes and digests."""
     from fastoci.cli.picture import picture
     from fastoci.inspect import inspect, read_config, read_manifest
-    from fastoci.spec.platform import Platform
 
-    wanted = None if platform is None else Platform.parse(platform)
+    wanted = parse_platform(platform)
     options = registry.options()
     with output.console() as console:
         if raw or config:

@@ -5,7 +5,7 @@
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -31,6 +31,8 @@ _AuthFile = Annotated[
 class HostFlags:
     """How the registry is reached, and where credentials are kept."""
 
+    title: ClassVar[str] = "The registry"
+
     authfile: _AuthFile = None
     tls_verify: Annotated[
         bool, typer.Option("--tls-verify/--no-tls-verify", help="Check the registry's certificate.")
@@ -52,6 +54,8 @@ class HostFlags:
 @dataclass(kw_only=True, eq=False, repr=False)
 class UserFlags:
     """Who logs in."""
+
+    title: ClassVar[str] = "Who logs in"
 
     username: Annotated[str | None, typer.Option("-u", "--username", metavar="USER", help="Whose credentials.")] = None
     password: Annotated[

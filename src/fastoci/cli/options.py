@@ -4,7 +4,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -14,8 +14,11 @@ from fastoci.errors import UsageError
 if TYPE_CHECKING:
     from fastoci.layer.options import Split
     from fastoci.registry.options import RegistryOptions
+    from fastoci.spec.platform import Platform
 
 __all__ = [
+    "DocumentOption",
+    "EveryMemberOption",
     "ImageArgument",
     "MemberOption",
     "NewTagOption",
@@ -24,13 +27,17 @@ __all__ = [
     "RegistryFlags",
     "UploadFlags",
     "parse_credentials",
+    "parse_platform",
     "parse_size",
     "parse_split",
     "refuse_json_on_stdout",
 ]
 
 ImageArgument = Annotated[
-    str, typer.Argument(metavar="IMAGE", help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, or a reference.")
+    str,
+    typer.Argument(
+        metavar="IMAGE", help="A reference, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE, or a path."
+    ),
 ]
 """An image to read, wherever it is."""
 
@@ -45,8 +52,22 @@ NewTagOption = Annotated[
 ]
 """What an image that takes another's place is called."""
 
-MemberOption = Annotated[str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="Which image of an index.")]
-"""The platform of the member of an index that is meant; None: each command says."""
+_PLATFORM = "OS/ARCH[/VARIANT]"
+
+MemberOption = Annotated[
+    str | None, typer.Option(metavar=_PLATFORM, help="Which image of an index.  [default: the one for this host]")
+]
+"""The platform of the member of an index that is meant, where it has to be one; None is this host's."""
+
+DocumentOption = Annotated[
+    str | None, typer.Option(metavar=_PLATFORM, help="Which image of an index.  [default: the index itself]")
+]
+"""The same, where an index is an answer, too: that is what None means."""
+
+EveryMemberOption = Annotated[
+    str | None, typer.Option(metavar=_PLATFORM, help="One image of an index.  [default: all of them]")
+]
+"""The same, where an index goes whole: that is what None means."""
 
 _SIZE = re.compile(r"([0-9]{1,15}) ?(?:([kmg])i?|)b?", re.IGNORECASE)
 _SPLIT_MOST = 1000  # layers: a larger number can only be meant as one of bytes
@@ -56,6 +77,8 @@ _UNITS = {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 @dataclass(kw_only=True, eq=False, repr=False)
 class OutputFlags:
     """How a command speaks."""
+
+    title: ClassVar[str] = "What is said"
 
     json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON document.")] = False
     progress: Annotated[ProgressMode, typer.Option(help="How progress is shown on stderr.")] = "auto"
@@ -71,6 +94,8 @@ class OutputFlags:
 class RegistryFlags:
     """How a registry is reached, and as whom."""
 
+    title: ClassVar[str] = "Registries"
+
     authfile: Annotated[
         str | None, typer.Option(metavar="FILE", help="Read credentials from this file (podman's or docker's form).")
     ] = None
@@ -82,9 +107,14 @@ class RegistryFlags:
     cert_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="Certificates to trust and to show (*.crt, *.cert, *.key).")
     ] = None
-    jobs: Annotated[int | None, typer.Option(min=1, max=64, metavar="N", help="How many blobs travel at once.")] = None
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=64, metavar="N", help="How many blobs travel at once.  [default: 4]")
+    ] = None
     retry: Annotated[
-        int | None, typer.Option(min=0, max=1000, metavar="N", help="Failures in a row, without progress, to accept.")
+        int | None,
+        typer.Option(
+            min=0, max=1000, metavar="N", help="Failures in a row, without progress, that end it.  [default: 8]"
+        ),
     ] = None
 
     def options(self) -> "RegistryOptions":
@@ -118,7 +148,10 @@ class UploadFlags(RegistryFlags):
         Literal["auto", "monolithic", "chunked"], typer.Option(help="How a blob is sent: in one request, or in chunks.")
     ] = "auto"
     chunk_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Bytes in a chunk, as in 32MiB. [default: what the host takes]")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Bytes in a chunk, as in 32MiB.  [default: what the host takes, from 16MiB on]"
+        ),
     ] = None
 
     def _values(self) -> dict[str, Any]:
@@ -150,6 +183,17 @@ def parse_credentials(text: str, option: str) -> tuple[str, str]:
     if not user:
         raise UsageError(f"{option} names no user", hint=f"{option} USER:PASS")
     return user, password
+
+
+def parse_platform(text: str | None) -> "Platform | None":
+    """Return what `--platform` says; None where it says nothing.
+
+    Raises:
+        UsageError: It is not OS/ARCH[/VARIANT].
+    """
+    from fastoci.spec.platform import Platform
+
+    return None if text is None else Platform.parse(text)
 
 
 def refuse_json_on_stdout(output: OutputFlags, *, on_stdout: bool) -> None:

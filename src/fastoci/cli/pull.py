@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fastoci.cli.options import OutputFlags, RegistryFlags, refuse_json_on_stdout
+from fastoci.cli.options import EveryMemberOption, OutputFlags, RegistryFlags, parse_platform, refuse_json_on_stdout
 
 __all__ = ["run"]
 
@@ -22,18 +22,15 @@ def run(
         ),
     ] = None,
     *,
-    platform: Annotated[
-        str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="One image of an index.  [default: all of them]")
-    ] = None,
+    platform: EveryMemberOption = None,
     registry: RegistryFlags,
     output: OutputFlags,
 ) -> None:
     """Pull an image from a registry into a layout or an archive."""
     from fastoci.copy import STDOUT, pull
-    from fastoci.spec.platform import Platform
 
     refuse_json_on_stdout(output, on_stdout=target == STDOUT)
-    wanted = None if platform is None else Platform.parse(platform)
+    wanted = parse_platform(platform)
     options = registry.options()
     with output.console() as console:
         console.headline(f"jobs={options.jobs}")

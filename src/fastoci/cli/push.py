@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fastoci.cli.options import OutputFlags, UploadFlags
+from fastoci.cli.options import EveryMemberOption, OutputFlags, UploadFlags, parse_platform
 
 __all__ = ["run"]
 
@@ -25,17 +25,14 @@ def run(
     mount_from: Annotated[
         str | None, typer.Option(metavar="REPO", help="A repository at the registry that may have some of the blobs.")
     ] = None,
-    platform: Annotated[
-        str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="One image of an index.  [default: all of them]")
-    ] = None,
+    platform: EveryMemberOption = None,
     registry: UploadFlags,
     output: OutputFlags,
 ) -> None:
     """Push an image on disk to registries."""
     from fastoci.push import push
-    from fastoci.spec.platform import Platform
 
-    wanted = None if platform is None else Platform.parse(platform)
+    wanted = parse_platform(platform)
     options = registry.options()
     with output.console() as console:
         console.headline(f"jobs={options.jobs}")

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -24,6 +24,8 @@ __all__ = ["FileFlags", "document"]
 @dataclass(kw_only=True, eq=False, repr=False)
 class FileFlags:
     """What is to be written about a build."""
+
+    title: ClassVar[str] = "Files about the build"
 
     iidfile: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the image ID, the digest of its config, there.")
@@ -128,4 +130,4 @@ def _write(path: str, text: str) -> None:
 
 
 def _unwritable(path: str, error: OSError) -> StoreError:
-    return StoreError(f"cannot write {path}", path=path, cause=error.strerror, errno=error.errno)
+    return StoreError.from_os(error, f"cannot write {path}", path=path)

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from fastoci.cli.console import write_document
-from fastoci.cli.options import ImageArgument, MemberOption, OutputFlags, RegistryFlags, refuse_json_on_stdout
+from fastoci.cli.options import (
+    ImageArgument,
+    MemberOption,
+    OutputFlags,
+    RegistryFlags,
+    parse_platform,
+    refuse_json_on_stdout,
+)
 
 __all__ = ["run"]
 
@@ -24,11 +31,10 @@ def run(
     """Write a page of HTML about an image: what is in its layers, and how large."""
     from fastoci.cli.reportpage import page
     from fastoci.report import make_report
-    from fastoci.spec.platform import Platform
     from fastoci.store.wholefile import WholeFile
 
     refuse_json_on_stdout(output_flags, on_stdout=output == "-")
-    wanted = None if platform is None else Platform.parse(platform)
+    wanted = parse_platform(platform)
     options = registry.options()
     with output_flags.console() as console:
         data = page(make_report(image, options, platform=wanted, sink=console.sink)).encode()

@@ -4,11 +4,11 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from fastoci.cli.options import ImageArgument, MemberOption, OutputFlags, RegistryFlags, parse_size
+from fastoci.cli.options import ImageArgument, MemberOption, OutputFlags, RegistryFlags, parse_platform, parse_size
 from fastoci.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ __all__ = ["run"]
 @dataclass(frozen=True, kw_only=True)
 class OwnerFlags:
     """Whose the files become."""
+
+    title: ClassVar[str] = "Owners"
 
     same_owner: Annotated[
         bool | None,
@@ -55,6 +57,8 @@ class OwnerFlags:
 @dataclass(frozen=True, kw_only=True)
 class LimitFlags:
     """The most that is unpacked."""
+
+    title: ClassVar[str] = "Limits"
 
     max_entries: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Refuse more entries.  [default: 10,000,000]")
@@ -97,10 +101,9 @@ def run(
     output: OutputFlags,
 ) -> None:
     """Unpack an image's layers beneath a directory."""
-    from fastoci.spec.platform import Platform
     from fastoci.unpack import unpack
 
-    wanted = None if platform is None else Platform.parse(platform)
+    wanted = parse_platform(platform)
     owners, limits, options = owner.owners(), limit.limits(), registry.options()
     with output.console() as console:
         done = unpack(

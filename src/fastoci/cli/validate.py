@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fastoci.cli.build import TreeFlags
-from fastoci.cli.options import MemberOption, OutputFlags, RegistryFlags
+from fastoci.cli.options import MemberOption, OutputFlags, RegistryFlags, parse_platform
 from fastoci.errors import InvalidImageError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ def _compared(
     console: "Console",
 ) -> "tuple[Finding, ...]":
     from fastoci.checks.rebuild import rebuild
-    from fastoci.spec.platform import Platform
 
     return rebuild(
         image,
@@ -81,7 +80,7 @@ def _compared(
         policy=tree.policy(),
         layer=tree.layer(),
         source_date_epoch=tree.epoch(),
-        platform=None if platform is None else Platform.parse(platform),
+        platform=parse_platform(platform),
         sink=console.sink,
     )
 
