@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -158,6 +159,17 @@ def test_every_room_is_known() -> None:
     """A new directory needs a floor of its own: say above which it may build."""
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     assert rooms <= MAY_IMPORT.keys(), f"add to MAY_IMPORT: {sorted(rooms - MAY_IMPORT.keys())}"
+
+
+def test_the_map_of_the_house_has_every_room() -> None:
+    """What a newcomer reads first: docs/architecture.md, "The rooms". Of the use cases it names some."""
+    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+    block = page.partition("\n    src/fastoci/\n")[2].partition("\n    tests/")[0]
+    shown = {name for line in block.splitlines() for name in re.findall(r"([a-z_]+)(?:/|\.py)", line[:28])}
+    rooms = MAY_IMPORT.keys() - {"use case", "version", "__init__", "__main__"}
+    assert rooms <= shown
+    assert {room(f"fastoci.{name}") for name in shown - rooms} == {"use case"}
+    assert {f"fastoci.{name}" for name in shown} <= MODULES.keys()
 
 
 @pytest.mark.parametrize("name", MAY_IMPORT)
