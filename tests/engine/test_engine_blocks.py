@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import zlib
@@ -149,6 +150,37 @@ def test_a_new_file_leaves_the_blocks_elsewhere_as_they_were(tmp_path):
     assert kept > sum(map(len, after)) * 0.75
     assert after[:5] == before[:5]
     assert after[-5:] == before[-5:]
+
+
+def resident():
+    """Return the bytes of memory that this process has (proc(5), `/proc/pid/statm`)."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_the_blocks_of_one_large_hole_take_no_memory(tmp_path):
+    """Of 8 TiB, a record for each block would take 670 MB."""
+    size = 2**43 + 7
+    with open(tmp_path / "hole", "wb") as file:
+        file.truncate(size)
+    (tmp_path / "z").write_bytes(b"behind it")
+    before = resident()
+    planned = plan(tmp_path)
+    assert resident() - before < 16 << 20
+    # Its size takes a PAX header (8^11 and more).
+    headers, pieces = 3 * 512, 2**24 + 1
+    assert planned.block_count == pieces + 2
+    assert planned.block(0) == (0, -1, 0, headers)
+    for number in (0, 1, 12345, pieces - 2):
+        assert planned.block(1 + number) == (0, number * BLOCK, headers + number * BLOCK, BLOCK)
+    assert planned.block(pieces) == (0, 2**43, headers + 2**43, 512)
+    assert planned.block(pieces + 1) == (1, -1, headers + 2**43 + 512, 2 * 512 + 1024)
+    assert planned.tar_size == headers + 2**43 + 512 + 2 * 512 + 1024
+    assert render(planned, 12345) == bytes(BLOCK)
+    assert render(planned, pieces) == bytes(512)
+    assert render(planned, pieces + 1)[512:521] == b"behind it"
+    with pytest.raises(IndexError):
+        planned.block(pieces + 2)
 
 
 def test_what_is_asked_for_must_be_there(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 from fastoci._engine import EngineFault
 from fastoci._engine.renderer import Renderer
+from oracles.mounts import tmpfs
 from oracles.nasty import BLOCK, is_root
 from oracles.packing import plan, render, render_all, scan
 from oracles.privileges import unprivileged
@@ -220,6 +221,37 @@ class TestUnreadable:
         finally:
             os.close(fd)
         assert (caught.value.kind, caught.value.path) == ("stat", b"sub/file")
+
+
+@pytest.mark.skipif(not is_root(), reason="only root may mount")
+@pytest.mark.parametrize("sizes", [(2**63 - 1,), (2**62, 2**62), (2**63 - 512, 0), (1, 2**63 - 2048 - 4096)])
+def test_a_layer_of_8_eib(tmp_path, sizes):
+    """Where a tar stream is, is said in 63 bits: what does not fit is no layer, and does not wrap around."""
+    with tmpfs(tmp_path):
+        for number, size in enumerate(sizes):
+            (tmp_path / f"{number}").touch()
+            os.truncate(tmp_path / f"{number}", size)
+        with pytest.raises(EngineFault) as caught:
+            plan(tmp_path)
+    fault = caught.value
+    last = max(number for number, size in enumerate(sizes) if size)
+    assert (fault.kind, fault.path, fault.found) == ("size", b"%d" % last, sizes[last])
+    assert 2**62 - 2**20 < fault.expected < fault.found
+
+
+@pytest.mark.skipif(not is_root(), reason="only root may mount")
+def test_a_layer_of_nearly_8_eib(tmp_path):
+    size = 2**63 - 2**14
+    with tmpfs(tmp_path):
+        (tmp_path / "hole").touch()
+        os.truncate(tmp_path / "hole", size)
+        (tmp_path / "z").touch()
+        planned = plan(tmp_path)
+        assert planned.tar_size == 3 * 512 + size + 512 + 1024
+        renderer = Renderer(planned)
+        assert render(planned, planned.block_count - 2, renderer) == bytes(BLOCK - 2**14)
+        renderer.close()
+        planned.table.close()
 
 
 def test_a_fault_survives_pickling():

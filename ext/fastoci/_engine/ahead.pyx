@@ -18,11 +18,12 @@ from libc.stdlib cimport free, qsort, realloc
 from posix.unistd cimport close
 
 from fastoci._engine.aio cimport BATCH_READ, BATCH_SIZE, Batch, batch_add, batch_free, batch_init, batch_read
+from fastoci._engine.blocks cimport Block, blocks_get
 from fastoci._engine.dirs cimport DirCache, dirs_again, dirs_close, dirs_init, dirs_open
 from fastoci._engine.entry cimport Entry, data_size
 from fastoci._engine.header cimport padded
 from fastoci._engine.kernel cimport OPEN_FILE, POSIX_FADV_WILLNEED, openat, posix_fadvise, pread_cached
-from fastoci._engine.plan cimport Block, Plan
+from fastoci._engine.plan cimport Plan
 from fastoci._engine.pthread cimport pthread_cond_wait, pthread_mutex_lock, pthread_mutex_unlock
 
 cdef enum:
@@ -92,14 +93,14 @@ cdef class ReadAhead:
         pthread_mutex_lock(&self.plan.lock)
         while not self.plan.stopped:
             number = max(number, self.plan.begun)
-            if self.plan.ended and number >= self.plan.block_count:
+            if self.plan.ended and number >= self.plan.blocks.count:
                 break
             size = self._next_stretch(number)
             if size == 0:
                 pthread_cond_wait(&self.plan.wanted, &self.plan.lock)
                 continue
             for taken in range(size):
-                blocks[taken] = self.plan.blocks[number + taken]
+                blocks_get(&self.plan.blocks, number + taken, self.plan.block_size, &blocks[taken])
             number += size
             pthread_mutex_unlock(&self.plan.lock)
             self.count = 0
@@ -120,7 +121,7 @@ cdef class ReadAhead:
 
         A long stretch is worth waiting for, but not while the renderers wait for the disk.
         """
-        cdef uint64_t end = min(self.plan.block_count, self.plan.begun + WINDOW)
+        cdef uint64_t end = min(self.plan.blocks.count, self.plan.begun + WINDOW)
         if not self.plan.cold or end <= number:
             return 0
         if end - number < STRETCH and number > self.plan.begun + NEAR and not self.plan.ended:

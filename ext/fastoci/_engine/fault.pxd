@@ -22,12 +22,13 @@ cdef enum FaultKind:
     FAULT_CHANGED = 11
     FAULT_HEADERS = 12
     FAULT_WRITE = 13
+    FAULT_SIZE = 14
 
 cdef struct Fault:
     FaultKind kind
     int error               # errno, or 0
-    int64_t expected        # FAULT_CHANGED: the size as scanned; FAULT_HEADERS: the bytes there is room for
-    int64_t found           # FAULT_CHANGED: the size now, -1 where it is gone; FAULT_HEADERS: the bytes wanted
+    int64_t expected        # FAULT_CHANGED: the size as scanned; FAULT_HEADERS, FAULT_SIZE: the bytes there is room for
+    int64_t found           # FAULT_CHANGED: the size now, -1 where it is gone; FAULT_HEADERS, FAULT_SIZE: those wanted
     char *path              # relative to the source; of FAULT_WRITE as the archive has it
     size_t path_size
 

@@ -1,6 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from fastoci._engine.blocks cimport Block, BlockList
 from fastoci._engine.entry cimport Entry
 from fastoci._engine.fault cimport Fault, FaultKind
 from fastoci._engine.header cimport Header, Policy
@@ -11,20 +12,12 @@ from fastoci._engine.scanner cimport Scanner
 from fastoci._engine.selection cimport Selection
 from fastoci._engine.table cimport EntryTable
 
-cdef struct Block:
-    const Entry *entry      # its first entry; NULL: nothing but the trailer
-    int64_t tar_offset
-    int64_t data_offset     # in the data of its first entry; -1: it begins with that entry's headers
-    uint32_t first          # the number of its first entry
-    uint32_t size
-
 cdef class Plan:
     cdef readonly EntryTable table
     cdef Scanner scanner        # that fills the table meanwhile; None: it is full
     cdef Policy policy
     cdef bytes modes            # what policy.modes points into
     cdef readonly uint32_t block_size
-    cdef readonly int64_t tar_size
     cdef Selection selection    # of the table's entries; with none it is of all of them
     cdef readonly uint64_t count    # entries that are planned
     cdef LinkSet links
@@ -43,9 +36,7 @@ cdef class Plan:
     cdef pthread_cond_t grown       # there are more blocks, or there will be none any more
     cdef pthread_cond_t wanted      # whoever reads ahead has something to do, or nothing any more
     # Under the lock:
-    cdef Block *blocks
-    cdef readonly uint64_t block_count
-    cdef uint64_t block_capacity
+    cdef BlockList blocks
     cdef uint64_t begun             # blocks that a renderer has begun with, up to the last of them
     cdef bint cold                  # a renderer has waited for a disk
     cdef bint ended                 # complete, or given up
@@ -63,7 +54,7 @@ cdef class Plan:
     cdef bint place(self, const Header *header) noexcept nogil
     cdef bint finish(self) noexcept nogil
     cdef bint close_block(self) noexcept nogil
-    cdef bint add_block(self, const Entry *entry, uint32_t first, int64_t data_offset, int64_t size) noexcept nogil
+    cdef bint add_blocks(self, const Entry *entry, uint32_t first, bint is_data, int64_t size) noexcept nogil
     cdef void end(self) noexcept nogil
     cdef bint begin_block(self, uint64_t number, Block *block) noexcept nogil
     cdef void note_cold(self) noexcept nogil

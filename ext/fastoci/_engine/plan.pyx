@@ -16,8 +16,8 @@ that stands above these do not change any more. The lock guards the blocks and w
 """
 
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
 
+from fastoci._engine.blocks cimport blocks_add, blocks_free, blocks_get
 from fastoci._engine.crc32 cimport crc32
 from fastoci._engine.entry cimport (
     Entry,
@@ -29,7 +29,7 @@ from fastoci._engine.entry cimport (
     next_entry,
     readmit,
 )
-from fastoci._engine.fault cimport FAULT_HEADERS, FAULT_MEMORY, FaultKind, fault_clear
+from fastoci._engine.fault cimport FAULT_HEADERS, FAULT_MEMORY, FAULT_SIZE, FaultKind, fault_clear
 from fastoci._engine.header cimport Header, RECORD, header_fill, header_names, header_size, padded, policy_fill
 from fastoci._engine.links cimport LinkedFile, links_find, links_free
 from fastoci._engine.path cimport PathBuffer, path_copy, path_free, path_init
@@ -52,6 +52,7 @@ from fastoci._engine.table cimport describe_entry, find_entry
 cdef enum:
     TRAILER_SIZE = 1024         # two records of zeros end an archive (POSIX.1, ustar interchange format)
     CUT_MODULUS = 256
+    RESERVE = 4096              # of what 63 bits can count, for padding and trailer
 
 
 cdef class Plan:
@@ -73,11 +74,9 @@ cdef class Plan:
 
     Attributes:
         count: How many entries are planned so far.
-        block_count: How many blocks are planned so far.
-        tar_size: The bytes of tar that are planned so far.
 
     Raises:
-        EngineFault: An entry's headers alone are larger than a block.
+        EngineFault: An entry's headers alone are larger than a block, or the layer is than 8 EiB.
         MemoryError: Memory was short.
         IndexError: The table has no entry of such a number.
         ValueError: The table has a plan already, or another selection has the entry.
@@ -124,7 +123,7 @@ cdef class Plan:
             pthread_mutex_destroy(&self.lock)
         links_free(&self.links)
         selection_free(&self.selection)
-        free(self.blocks)
+        blocks_free(&self.blocks)
         fault_clear(&self.fault)
 
     def run(self):
@@ -134,7 +133,7 @@ cdef class Plan:
             True: the plan is complete. False: it was stopped, or the scan was.
 
         Raises:
-            EngineFault: An entry's headers alone are larger than a block.
+            EngineFault: An entry's headers alone are larger than a block, or the layer is than 8 EiB.
             MemoryError: Memory was short.
         """
         cdef bint done
@@ -150,9 +149,9 @@ cdef class Plan:
         cdef bint found
         with nogil:
             pthread_mutex_lock(&self.lock)
-            while number >= self.block_count and not self.ended and not self.stopped:
+            while number >= self.blocks.count and not self.ended and not self.stopped:
                 pthread_cond_wait(&self.grown, &self.lock)
-            found = number < self.block_count
+            found = number < self.blocks.count
             pthread_mutex_unlock(&self.lock)
         return found
 
@@ -175,6 +174,16 @@ cdef class Plan:
     def find(self, bytes path not None):
         """Return (kind, facts) of the entry at `path` in this layer, or None. Facts are those of `describe`."""
         return find_entry(self.describe, self.count, path)
+
+    @property
+    def block_count(self):
+        """How many blocks are planned so far."""
+        return self.blocks.count
+
+    @property
+    def tar_size(self):
+        """The bytes of tar that are planned so far."""
+        return self.blocks.size
 
     @property
     def owner(self):
@@ -311,9 +320,14 @@ cdef class Plan:
     cdef bint place(self, const Header *header) noexcept nogil:
         """Add an entry to the open block, or close that before it: the rule of the cut."""
         cdef const Entry *entry = header.entry
-        cdef int64_t limit = self.block_size, data = padded(data_size(entry)), offset = 0
-        cdef bint apart = entry.header_size + data > limit
-        cdef int64_t weight = entry.header_size if apart else entry.header_size + data
+        cdef int64_t limit = self.block_size, data, weight
+        cdef int64_t room = INT64_MAX - self.blocks.size - self.open_size - entry.header_size - RESERVE
+        cdef bint apart
+        if data_size(entry) > room:
+            return self.fail(FAULT_SIZE, entry, room, data_size(entry))
+        data = padded(data_size(entry))
+        apart = entry.header_size + data > limit
+        weight = entry.header_size if apart else entry.header_size + data
         if self.open_size and (
             self.open_size + weight > limit or crc32(header.path, header.path_size) % CUT_MODULUS == 0
         ):
@@ -326,15 +340,7 @@ cdef class Plan:
         self.count += 1
         if self.selection.entries == NULL:
             self.table.count = self.count
-        if not apart:
-            return True
-        if not self.close_block():
-            return False
-        while offset < data:
-            if not self.add_block(entry, self.count - 1, offset, min(limit, data - offset)):
-                return False
-            offset += limit
-        return True
+        return not apart or (self.close_block() and self.add_blocks(entry, self.count - 1, True, data))
 
     cdef bint finish(self) noexcept nogil:
         """Add the trailer, an entry without a path, and close the last block."""
@@ -349,32 +355,14 @@ cdef class Plan:
     cdef bint close_block(self) noexcept nogil:
         cdef int64_t size = self.open_size
         self.open_size = 0
-        return self.add_block(self.open_entry, self.open_first, -1, size)
+        return self.add_blocks(self.open_entry, self.open_first, False, size)
 
-    cdef bint add_block(self, const Entry *entry, uint32_t first, int64_t data_offset, int64_t size) noexcept nogil:
-        cdef Block *grown
-        cdef Block *block
-        cdef uint64_t capacity
-        cdef bint done = True
+    cdef bint add_blocks(self, const Entry *entry, uint32_t first, bint is_data, int64_t size) noexcept nogil:
+        cdef bint done
         pthread_mutex_lock(&self.lock)
-        if self.block_count == self.block_capacity:
-            capacity = 2 * self.block_capacity if self.block_capacity else 64
-            grown = <Block *>realloc(self.blocks, capacity * sizeof(Block))
-            if grown == NULL:
-                done = False
-            else:
-                self.blocks = grown
-                self.block_capacity = capacity
+        done = blocks_add(&self.blocks, entry, first, is_data, size, self.block_size)
         if done:
-            block = &self.blocks[self.block_count]
-            block.entry = entry
-            block.first = first
-            block.data_offset = data_offset
-            block.tar_offset = self.tar_size
-            block.size = size
-            self.block_count += 1
-            self.tar_size += size
-            pthread_cond_signal(&self.grown)
+            pthread_cond_broadcast(&self.grown)
             if self.cold:
                 pthread_cond_signal(&self.wanted)
         pthread_mutex_unlock(&self.lock)
@@ -394,9 +382,8 @@ cdef class Plan:
         """Copy what is known of a block; False where there is none. Whoever reads ahead stays before it."""
         cdef bint found
         pthread_mutex_lock(&self.lock)
-        found = number < self.block_count
+        found = blocks_get(&self.blocks, number, self.block_size, block)
         if found:
-            block[0] = self.blocks[number]
             self.begun = max(self.begun, number + 1)
             if self.cold:
                 pthread_cond_signal(&self.wanted)

@@ -19,6 +19,7 @@ _KINDS = (
     "changed",
     "headers",
     "write",
+    "size",
 )
 
 

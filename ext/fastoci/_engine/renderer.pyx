@@ -9,11 +9,12 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
+from fastoci._engine.blocks cimport Block
 from fastoci._engine.entry cimport Entry, data_size
 from fastoci._engine.fault cimport FAULT_MEMORY
 from fastoci._engine.header cimport Header, RECORD, header_fill, header_names, header_write
 from fastoci._engine.path cimport PathBuffer, path_free
-from fastoci._engine.plan cimport Block, Plan
+from fastoci._engine.plan cimport Plan
 from fastoci._engine.raising cimport raise_fault
 from fastoci._engine.reader cimport FileReader
 

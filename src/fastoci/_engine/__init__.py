@@ -24,6 +24,7 @@ FaultKind = Literal[
     "changed",
     "headers",
     "write",
+    "size",
 ]
 
 
@@ -34,8 +35,8 @@ class EngineFault(Exception):  # noqa: N818 - the engine's word, not one for use
         kind: What was being done, or what was found.
         path: The path concerned, relative to the source, empty for the source itself; for "write" the archive's.
         error: The kernel's error number, 0 where it said nothing.
-        expected: For "changed" the size as scanned; for "headers" the bytes there is room for.
-        found: For "changed" the size now, -1 where it is gone; for "headers" the bytes wanted.
+        expected: For "changed" the size as scanned; for "headers" and "size" the bytes there is room for.
+        found: For "changed" the size now, -1 where it is gone; for "headers" and "size" those wanted.
     """
 
     def __init__(self, kind: FaultKind, path: bytes, error: int, expected: int, found: int) -> None:
