@@ -32,11 +32,16 @@ class TreeFlags:
 
     threads: Annotated[
         int | None,
-        typer.Option("-T", "--threads", min=1, max=1024, metavar="N", help="Workers.  [default: the CPUs there are]"),
+        typer.Option(
+            "-T",
+            "--threads",
+            min=1,
+            max=1024,
+            metavar="N",
+            help="Threads that read and compress.  [default: the CPUs there are]",
+        ),
     ] = None
-    compression: Annotated[Literal["gzip", "zstd", "none"], typer.Option(help="What becomes of the layers' tars.")] = (
-        "gzip"
-    )
+    compression: Annotated[Literal["gzip", "zstd", "none"], typer.Option(help="How layers are compressed.")] = "gzip"
     compression_level: Annotated[
         int,
         typer.Option(min=1, max=19, metavar="N", help="gzip: 1 to 3, 3 gives other bytes elsewhere; zstd: 1 to 19."),
@@ -50,13 +55,14 @@ class TreeFlags:
         ),
     ] = False
     chown: Annotated[
-        str | None, typer.Option(metavar="UID[:GID]", help="Whose everything is.  [default: as found]")
+        str | None, typer.Option(metavar="UID[:GID]", help="Whose all of it becomes, in numbers.  [default: as found]")
     ] = None
     chmod: Annotated[
-        str | None, typer.Option(metavar="MODE", help="Their modes, as 755 or u=rwX,go=rX.  [default: as found]")
+        str | None,
+        typer.Option(metavar="MODE", help="Which modes files get, as 755 or u=rwX,go=rX.  [default: as found]"),
     ] = None
     mtime: Annotated[
-        str | None, typer.Option(metavar="keep|EPOCH", help="Their modification time.  [default: keep]")
+        str | None, typer.Option(metavar="keep|EPOCH", help="Which modification time files get.  [default: keep]")
     ] = None
     xattrs: Annotated[bool, typer.Option("--xattrs/--no-xattrs", help="Keep extended attributes.")] = True
     whiteouts: Annotated[
@@ -125,7 +131,10 @@ class DestinationFlags:
     push: Annotated[bool, typer.Option("--push", help="Push it to the registries of its names.")] = False
     load: Annotated[
         bool,
-        typer.Option("--load", help="Load it into an engine; --load=podman says which.  [docker, podman, containerd]"),
+        typer.Option(
+            "--load",
+            help="Load it into docker, podman or containerd, the first that answers; --load=podman says which.",
+        ),
     ] = False
     load_into: Annotated[str | None, typer.Option("--load-into", hidden=True)] = None
     by_digest: Annotated[bool, typer.Option("--by-digest", help="Push it without a tag.")] = False
@@ -149,7 +158,8 @@ def run(
         typer.Option(
             "--from",
             metavar="IMAGE",
-            help="The image beneath: a reference, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE.  [scratch]",
+            help="The image beneath, whose config is inherited: a reference, oci:DIR[:TAG], oci-archive:FILE[:TAG], "
+            "docker-archive:FILE, or a path.  [default: scratch, which is nothing]",
         ),
     ] = None,
     layer: Annotated[
@@ -173,7 +183,7 @@ def run(
         typer.Option(
             metavar="SIZE|N",
             help="Spread each tree over layers of about SIZE, as 512M, or over N layers; they are packed and sent at "
-            "once, and a change in one place changes few of them.  [one]",
+            "once, and a change in one place changes few of them.  [default: one layer]",
         ),
     ] = None,
     destination: DestinationFlags,

@@ -98,12 +98,22 @@ class _Command(typer.core.TyperCommand):
 
     titles: dict[str, str]
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002, ANN401 - click's, whichever click
+        """Return the words of the usage line as man pages have them: `IMAGE [REF...]`."""
+        arguments = [param for param in self.params if param.param_type_name == "argument"]
+        words = [str(argument.metavar or argument.name) for argument in arguments]
+        return ["[OPTION]...", *(
+            word if argument.required else f"[{word}]" for argument, word in zip(arguments, words, strict=True)
+        )]  # fmt: skip
+
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's, whichever click
         """Write the arguments, the options of no group, and then one group after the other."""
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
+                if getattr(param, "multiple", False):
+                    record = record[0], f"{record[1]}  [may be repeated]"
                 own = "Arguments" if param.param_type_name == "argument" else "Options"
                 sections.setdefault(self.titles.get(param.name or "", own), []).append(record)
         for title, records in sections.items():

@@ -3,6 +3,10 @@
 # No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
 
 import os
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 
 from fastoci.cli import words
 from fastoci.cli.configflags import BuildOutputFlags, ConfigFlags
@@ -12,11 +16,27 @@ from fastoci.events import Warned
 __all__ = ["run"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class ChangeFlags(ConfigFlags):
+    """As for `build`, but what nothing is said of stays as it is."""
+
+    created: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="When it was made, RFC 3339 or seconds since 1970.  [default: SOURCE_DATE_EPOCH, else as it is]",
+        ),
+    ] = None
+    platform: Annotated[
+        str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="What it runs on.  [default: as it is]")
+    ] = None
+
+
 def run(
     image: PlacedImageArgument,
     *,
     tag: NewTagOption = None,
-    config: ConfigFlags,
+    config: ChangeFlags,
     registry: UploadFlags,
     output: BuildOutputFlags,
 ) -> None:

@@ -33,7 +33,7 @@ def _refuse(short: str, instead: str, why: str) -> Callable[[bool], None]:
 class BuildOutputFlags(OutputFlags):
     """As everywhere, but `-v`, which docker's users take for a volume, is not `--verbose`."""
 
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tell details, too.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tell details.")] = False
     no_volume: Annotated[
         bool,
         typer.Option("-v", hidden=True, callback=_refuse("-v", "--volume PATH", "an image can only name a volume")),

@@ -60,7 +60,7 @@ class UserFlags:
     username: Annotated[str | None, typer.Option("-u", "--username", metavar="USER", help="Whose credentials.")] = None
     password: Annotated[
         str | None,
-        typer.Option("-p", "--password", metavar="WORD", help="Theirs; everybody on this machine can see it here."),
+        typer.Option("-p", "--password", metavar="PASS", help="Theirs; everybody on this machine can see it here."),
     ] = None
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False
 

@@ -83,7 +83,7 @@ class OutputFlags:
     json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON document.")] = False
     progress: Annotated[ProgressMode, typer.Option(help="How progress is shown on stderr.")] = "auto"
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no warnings.")] = False
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell details, too.")] = False
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell details.")] = False
 
     def console(self) -> Console:
         """Return the console that these options ask for."""

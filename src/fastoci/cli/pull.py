@@ -16,7 +16,7 @@ def run(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DEST]",
+            metavar="DEST",
             help="oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE, DIR, or - for an archive on stdout.  "
             "[default: ./NAME.oci]",
         ),

@@ -18,7 +18,7 @@ def run(
     ],
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF]...", help="HOST/REPOSITORY[:TAG].  [default: the names that the image has]"),
+        typer.Argument(metavar="REF...", help="HOST/REPOSITORY[:TAG].  [default: the names that the image has]"),
     ] = None,
     *,
     by_digest: Annotated[bool, typer.Option("--by-digest", help="Give it no tag.")] = False,
