@@ -122,7 +122,7 @@ def test_a_command_may_end_with_a_code_of_its_own(command, capsys):
         ([], "error: missing argument"),
         (["a", "b"], "error: got unexpected extra argument"),
         (["a", "--count", "many"], "error: invalid value for '--count': 'many' is not a valid int"),
-        (["a", "--coumt", "1"], "error: no such option"),
+        (["a", "--coumt", "1"], "error: no such option: --coumt\nhint:  did you mean --count? "),
         (["a", "--count"], "error: option '--count' requires an argument"),
         (["a", "--progress", "loud"], "error: invalid value for '--progress': 'loud' is not one of"),
         (["a", "--quiet=perhaps"], "error: --quiet takes true or false, not 'perhaps'"),

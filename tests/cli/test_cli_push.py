@@ -69,7 +69,7 @@ def test_its_options_arrive(kit, hub, fastoci):
     [
         (("{kit}", "me/app:1"), 2, "which registry"),
         (("{kit}",), 2, "where to push it"),
-        (("{kit}:nope", "{host}/me/app:1"), 1, "it holds 1"),
+        (("{kit}:nope", "{host}/me/app:1"), 1, "what is there: 1"),
         (("oci:/nowhere", "{host}/me/app:1"), 1, "/nowhere"),
         (("{kit}", "{host}/me/UPPER"), 2, "upper-case"),
         (("{host}/me/app:1", "{host}/me/copy:1"), 2, "at a registry"),

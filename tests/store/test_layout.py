@@ -236,8 +236,8 @@ def test_resolve(tmp_path, image, other_image):
     assert layout.resolve("1", other_image.descriptor.digest).digest == other_image.descriptor.digest
     with pytest.raises(ImageNotFoundError, match="several images") as caught:
         layout.resolve(None)
-    assert caught.value.cause == "it holds 1, 1.0, 2"
-    with pytest.raises(ImageNotFoundError, match=r"no image '3'.*it holds 1, 1\.0, 2"):
+    assert caught.value.cause == "what is there: 1, 1.0, 2"
+    with pytest.raises(ImageNotFoundError, match=r"no image '3'.*what is there: 1, 1\.0, 2"):
         layout.resolve("3")
     with pytest.raises(ImageNotFoundError, match="no image sha256"):
         layout.resolve("1", DIGEST)

@@ -71,9 +71,9 @@ def test_find():
     assert find_by_tag(index, "1", "p").digest == A.digest
     assert find_by_tag(index, "b:1", "p").digest == A.digest
     assert find_by_tag(index, "docker.io/library/b:1", "p").digest == A.digest
-    with pytest.raises(ImageNotFoundError, match=r"it holds 1, docker\.io/library/b:1, 2"):
+    with pytest.raises(ImageNotFoundError, match=r"what is there: 1, docker\.io/library/b:1, 2"):
         find_by_tag(index, "b:2", "p")
-    with pytest.raises(ImageNotFoundError, match=r"several images in p.*it holds") as caught:
+    with pytest.raises(ImageNotFoundError, match=r"several images in p.*what is there") as caught:
         find_by_tag(index, None, "p")
     assert caught.value.hint
 
@@ -90,7 +90,7 @@ def test_find_among_what_others_wrote():
     with pytest.raises(ImageNotFoundError, match="no image in p"):
         find_by_tag(Index(), "1", "p")
     many = Index(tuple(A.annotated(**{REF_NAME: str(number)}) for number in range(50)))
-    with pytest.raises(ImageNotFoundError, match=r"it holds 0, 1, .*, 9 and 40 more"):
+    with pytest.raises(ImageNotFoundError, match=r"what is there: 0, 1, .*, 9 and 40 more"):
         find_by_tag(many, "x", "p")
 
 

@@ -58,10 +58,17 @@ def invoke(name: str, function: Callable[..., None], arguments: Sequence[str]) -
     except typer.Exit as end:
         return end.exit_code
     except _PARSER_ERROR as error:
-        # Its words, in our form: one line, lower case, no full stop.
-        message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]  # click's method
-        raise UsageError(message[:1].lower() + message[1:], hint=f"fastoci {name} --help") from error
+        raise _usage_error(error, name) from error
     return 0
+
+
+def _usage_error(error: Any, name: str) -> UsageError:  # noqa: ANN401 - click's, whichever click
+    """Return what the parser says in our form: one line, lower case, no full stop, and what to do next apart."""
+    hint = f"fastoci {name} --help"
+    if near := getattr(error, "possibilities", None):
+        hint = f"did you mean {' or '.join(near)}? fastoci {name} --help lists all"
+    message = " ".join((error.message if near else error.format_message()).split()).rstrip(".")
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
 
 
 def _first_context(command: Any, title: str, words: list[str]) -> Any:  # noqa: ANN401 - as `parser_of` has it

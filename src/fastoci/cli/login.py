@@ -5,16 +5,13 @@
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
-from fastoci.cli.options import OutputFlags
+from fastoci.cli.options import HostFlags, OutputFlags
 from fastoci.errors import UsageError
 from fastoci.events import Warned
-
-if TYPE_CHECKING:
-    from fastoci.registry.options import RegistryOptions
 
 __all__ = ["run", "run_logout"]
 
@@ -28,27 +25,15 @@ _AuthFile = Annotated[
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class HostFlags:
+class KeepFlags(HostFlags):
     """How the registry is reached, and where credentials are kept."""
 
     title: ClassVar[str] = "The registry"
 
     authfile: _AuthFile = None
-    tls_verify: Annotated[
-        bool, typer.Option("--tls-verify/--no-tls-verify", help="Check the registry's certificate.")
-    ] = True
-    plain_http: Annotated[bool, typer.Option("--plain-http", help="Talk HTTP, not HTTPS.")] = False
-    cert_dir: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Certificates to trust and to show (*.crt, *.cert, *.key).")
-    ] = None
 
-    def options(self) -> "RegistryOptions":
-        """Return these as the values the registry client takes."""
-        from fastoci.registry.options import RegistryOptions
-
-        return RegistryOptions(
-            authfile=self.authfile, tls_verify=self.tls_verify, plain_http=self.plain_http, cert_dir=self.cert_dir
-        )
+    def _values(self) -> dict[str, Any]:
+        return super()._values() | {"authfile": self.authfile}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -80,7 +65,7 @@ class UserFlags:
         return user, self.password if self.password is not None else _ask(f"Password of {user}: ", hidden=True)
 
 
-def run(registry: _Registry, *, user: UserFlags, host: HostFlags, output: OutputFlags) -> None:
+def run(registry: _Registry, *, user: UserFlags, host: KeepFlags, output: OutputFlags) -> None:
     """Store credentials for a registry where docker and podman find them."""
     from fastoci.login import login, registry_host
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DocumentOption",
     "EveryMemberOption",
+    "HostFlags",
     "ImageArgument",
     "MemberOption",
     "NewTagOption",
@@ -91,30 +92,17 @@ class OutputFlags:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class RegistryFlags:
-    """How a registry is reached, and as whom."""
+class HostFlags:
+    """How a registry is reached."""
 
     title: ClassVar[str] = "Registries"
 
-    authfile: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Read credentials from this file (podman's or docker's form).")
-    ] = None
-    creds: Annotated[str | None, typer.Option(metavar="USER[:PASS]", help="Credentials for the registry.")] = None
     tls_verify: Annotated[
         bool, typer.Option("--tls-verify/--no-tls-verify", help="Check the registry's certificate.")
     ] = True
     plain_http: Annotated[bool, typer.Option("--plain-http", help="Talk HTTP, not HTTPS.")] = False
     cert_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="Certificates to trust and to show (*.crt, *.cert, *.key).")
-    ] = None
-    jobs: Annotated[
-        int | None, typer.Option(min=1, max=64, metavar="N", help="How many blobs travel at once.  [default: 4]")
-    ] = None
-    retry: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=1000, metavar="N", help="Failures in a row, without progress, that end it.  [default: 8]"
-        ),
     ] = None
 
     def options(self) -> "RegistryOptions":
@@ -128,13 +116,31 @@ class RegistryFlags:
         return RegistryOptions(**self._values())
 
     def _values(self) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            "authfile": self.authfile,
-            "credentials": None if self.creds is None else parse_credentials(self.creds, "--creds"),
-            "tls_verify": self.tls_verify,
-            "plain_http": self.plain_http,
-            "cert_dir": self.cert_dir,
-        }
+        return {"tls_verify": self.tls_verify, "plain_http": self.plain_http, "cert_dir": self.cert_dir}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RegistryFlags(HostFlags):
+    """How a registry is reached, as whom, and how hard it is tried."""
+
+    authfile: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Read credentials from this file (podman's or docker's form).")
+    ] = None
+    creds: Annotated[str | None, typer.Option(metavar="USER[:PASS]", help="Credentials for the registry.")] = None
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=64, metavar="N", help="How many blobs travel at once.  [default: 4]")
+    ] = None
+    retry: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=1000, metavar="N", help="Failures in a row, without progress, that end it.  [default: 8]"
+        ),
+    ] = None
+
+    def _values(self) -> dict[str, Any]:
+        values = super()._values()
+        values["authfile"] = self.authfile
+        values["credentials"] = None if self.creds is None else parse_credentials(self.creds, "--creds")
         # What was not said is the registry client's to decide.
         values |= {name: value for name in ("jobs", "retry") if (value := getattr(self, name)) is not None}
         return values

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fastoci.spec import canonical, mediatypes
 from fastoci.spec.descriptor import Descriptor
 from fastoci.spec.fields import Fields
-from fastoci.spec.manifest import SCHEMA_VERSION, check_kind
+from fastoci.spec.manifest import SCHEMA_VERSION, check_kind, said_if_any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,19 +78,13 @@ class Index:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as an object."""
-        obj: dict[str, Any] = {
+        return {
             **self.extra,
             "schemaVersion": SCHEMA_VERSION,
             "mediaType": self.media_type,
             "manifests": [entry.to_json() for entry in self.manifests],
+            **said_if_any(self),
         }
-        if self.annotations:
-            obj["annotations"] = dict(self.annotations)
-        if self.artifact_type is not None:
-            obj["artifactType"] = self.artifact_type
-        if self.subject is not None:
-            obj["subject"] = self.subject.to_json()
-        return obj
 
     def to_bytes(self) -> bytes:
         """Return the document as canonical JSON."""

@@ -17,7 +17,9 @@ from fastoci.spec.fields import Fields
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SCHEMA_VERSION", "Manifest", "check_kind"]
+    from fastoci.spec.index import Index
+
+__all__ = ["SCHEMA_VERSION", "Manifest", "check_kind", "said_if_any"]
 
 SCHEMA_VERSION = 2
 
@@ -71,24 +73,30 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as an object."""
-        obj: dict[str, Any] = {
+        return {
             **self.extra,
             "schemaVersion": SCHEMA_VERSION,
             "mediaType": self.media_type,
             "config": self.config.to_json(),
             "layers": [layer.to_json() for layer in self.layers],
+            **said_if_any(self),
         }
-        if self.annotations:
-            obj["annotations"] = dict(self.annotations)
-        if self.artifact_type is not None:
-            obj["artifactType"] = self.artifact_type
-        if self.subject is not None:
-            obj["subject"] = self.subject.to_json()
-        return obj
 
     def to_bytes(self) -> bytes:
         """Return the document as canonical JSON."""
         return canonical.dumps(self.to_json())
+
+
+def said_if_any(document: Manifest | Index) -> dict[str, Any]:
+    """Return the fields that manifests and indexes have where there is something to say (manifest.md, index.md)."""
+    said: dict[str, Any] = {}
+    if document.annotations:
+        said["annotations"] = dict(document.annotations)
+    if document.artifact_type is not None:
+        said["artifactType"] = document.artifact_type
+    if document.subject is not None:
+        said["subject"] = document.subject.to_json()
+    return said
 
 
 def check_kind(

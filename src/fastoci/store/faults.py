@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["explain", "explained"]
 
 _HINTS = {
+    errno.ENOENT: "check the path: it, or a directory on the way to it, is not there",
     errno.ENOSPC: "make room on that file system, or write elsewhere",
     errno.EDQUOT: "the quota is used up: make room, or write elsewhere",
     errno.EFBIG: "the file system, or `ulimit -f`, allows no file of that size: write elsewhere, or raise it",

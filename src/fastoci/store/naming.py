@@ -145,4 +145,4 @@ def _what_there_is(entries: Sequence[Descriptor]) -> str:
         labels = [str(entry.digest) for entry in entries] if len(entries) > 1 else labels
     labels = list(dict.fromkeys(labels))
     more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
-    return f"it holds {', '.join(labels[:_SHOWN])}{more}"
+    return f"what is there: {', '.join(labels[:_SHOWN])}{more}"
