@@ -77,7 +77,7 @@ MAY_IMPORT = {
 # table of entries: it is what `tree` hands to `layer`.
 ENGINE = {
     "ending": {"ending"},
-    "tree": {"scanner", "table", "pattern", "comparison", "contents", "filler"},
+    "tree": {"scanner", "table", "pattern", "comparison", "contents", "layered"},
     "rootfs": {"writer"},
     "layer": {"plan", "division", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
 }

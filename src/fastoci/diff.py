@@ -261,7 +261,9 @@ def _changes(prefix: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterato
 def _facts_json(facts: FileFacts | None) -> dict[str, Any] | None:
     if facts is None:
         return None
-    content = f"sha256:{facts.content.hex()}" if facts.kind == "file" else _text(os.fsdecode(facts.content))
+    content = _text(os.fsdecode(facts.content)) if facts.kind != "file" else ""
+    if facts.digest is not None:
+        content = f"sha256:{facts.digest.hex()}"
     return {
         "kind": facts.kind,
         "mode": f"{facts.mode:04o}",

@@ -100,7 +100,7 @@ def make_report(
         tree, usage = FileTree(), Usage(Limits(), adjustable=False)
         contents = []
         for layer in layers:
-            entries = read_layer(source, layer.descriptor, advance, usage)
+            entries = read_layer(source, layer.descriptor, advance, usage, contents=False)
             tree.apply(entries)
             contents.append((layer, entries))
     shown = dict(tree.walk())

@@ -1,4 +1,4 @@
-"""The comparison's Python face, and tables that are filled from Python: what they refuse, and what they say."""
+"""The comparison's Python face: what it refuses, and what it says."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import pytest
 
 from fastoci._engine import EngineFault
 from fastoci._engine.comparison import Comparison
-from fastoci._engine.contents import ContentComparer
-from fastoci._engine.filler import Filler
-from fastoci._engine.plan import Plan
+from fastoci._engine.contents import ContentComparer, zero_runs
+from fastoci._engine.layered import LayeredTree
+from fastoci._engine.pattern import PatternSet
 from fastoci._engine.scanner import keeps_xattr
 from fastoci._engine.table import EntryTable
-from oracles.nasty import BLOCK
 from oracles.packing import scan
 
 
@@ -126,130 +125,86 @@ class TestContents:
             ContentComparer(comparison)
 
 
-CONTENT = hashlib.sha256(b"aaaaa").digest()
+def sha256(data):
+    return hashlib.sha256(data).digest()
 
 
-def entry(name, kind="file", *, mode=0o644, mtime=1, size=5, content=CONTENT, file=0, links=1):
-    return name, kind, mode, os.getuid(), os.getgid(), mtime, size, content, {}, file, links
-
-
-def filled(*directories):
+def recorded(**files):
+    """Return the table of an image of some files, by their digests, all as `trees` has them."""
     table = EntryTable(b"image", None)
-    filler = Filler(table)
-    for children in directories:
-        filler.fill(children)
-    filler.finish()
+    tree = LayeredTree(table, 7, 1 << 20)
+    for name, digest in files.items():
+        tree.put(name.encode(), "file", 0o644, os.getuid(), os.getgid(), 1, 5, digest, {})
+    tree.finish(b"", PatternSet([]))
     table.arrange()
     return table
 
 
-class TestFiller:
-    """A table of what layers say."""
+class TestDigests:
+    """Files of a tree against what is known of others."""
 
-    def test_what_it_says_is_in_the_table(self):
-        table = filled(
-            [
-                entry(b"a-b"),
-                entry(b"a", "directory", content=b""),
-                entry(b"c", "directory", mode=None, content=b""),
-                entry(b"s", "symlink", content=b"target"),
-                entry(b"t", "character", content=os.makedev(1, 3)),
-            ],
-            [entry(b"in", "fifo", content=b"")],
-            [],
-        )
-        found = [table.describe(number) for number in range(len(table))]
-        assert [(path, kind) for path, kind, _ in found] == [
-            (b"a-b", "file"),
-            (b"a", "directory"),
-            (b"a/in", "fifo"),
-            (b"c", "directory"),
-            (b"s", "symlink"),
-            (b"t", "character"),
-        ]
-        assert found[4][2]["link"] == b"target"
-        assert found[5][2]["link"] == os.makedev(1, 3)
-        assert (found[0][2]["mode"], found[0][2]["size"], found[0][2]["mtime"]) == (0o644, 5, 1)
-
-    @pytest.mark.parametrize(
-        "children",
-        [
-            [entry(b"b"), entry(b"a")],
-            [entry(b"a"), entry(b"a")],
-            [entry(b"a", "directory"), entry(b"a-b")],
-            [entry(b"")],
-            [entry(b"n" * 70000)],
-            [entry(b"a", content=b"short")],
-        ],
-    )
-    def test_what_is_no_directory(self, children):
-        with pytest.raises(ValueError, match=r"order|name|digest"):
-            Filler(EntryTable(b"image", None)).fill(children)
-
-    def test_what_is_no_kind_and_no_number(self):
-        filler = Filler(EntryTable(b"image", None))
-        for wrong, error in (
-            (entry(b"a", "hardlink"), KeyError),
-            (entry(b"a", "socket"), KeyError),
-            (entry(b"a", mode=2**32), OverflowError),
-            (entry(b"a", mtime=2**63), OverflowError),
-            (entry(b"a")[:-1], ValueError),
-            ("a", TypeError),
-        ):
-            with pytest.raises(error):
-                filler.fill([wrong])
-
-    def test_every_directory_once(self):
-        filler = Filler(EntryTable(b"image", None))
-        filler.fill([entry(b"a", "directory", content=b"")])
-        with pytest.raises(ValueError, match="not been filled"):
-            filler.finish()
-        filler.fill([])
-        with pytest.raises(ValueError, match="all directories"):
-            filler.fill([])
-        filler.finish()
-        with pytest.raises(ValueError, match="scanning"):
-            Filler(filler.table)
-
-    def test_a_tree_is_not_filled(self, tmp_path):
-        with pytest.raises(ValueError, match="scanning"):
-            Filler(scan(tmp_path))
-
-    def test_compared_by_digests(self, trees):
-        """Of a file with several names one is hashed; what is another file has a name of its own there."""
+    @pytest.mark.parametrize("room", [1 << 20, 12, 3])
+    def test_small_ones_at_once_and_others_in_pieces(self, trees, room):
         new, _ = trees
-        os.link(new / "a", new / "d")
-        other = hashlib.sha256(b"bbbbb").digest()
-        base = filled(
-            [
-                entry(b"a", file=1, links=2),
-                entry(b"b", content=other, file=2),
-                entry(b"c", content=hashlib.sha256(b"ccccc").digest(), file=3),
-                entry(b"d", file=1, links=2),
-            ]
-        )
+        base = recorded(a=sha256(b"aaaaa"), b=sha256(b"bbbbb"), c=sha256(b"ccccc"))
         comparison = Comparison(in_order(new), base, recorded=True)
         comparison.run()
-        assert comparison.pair_count == 3
-        comparer, hashed = ContentComparer(comparison), []
+        comparer, hashed, buffer = ContentComparer(comparison), [], memoryview(bytearray(room))
         with pytest.raises(ValueError, match="no tree"):
             comparer.run()
-        buffer = bytearray(3)
-        while comparer.begin():
+        while True:
+            while found := comparer.read_small(buffer):
+                with pytest.raises(ValueError, match="a digest for each"):
+                    comparer.end_small(b"short")
+                with pytest.raises(ValueError, match="missing"):
+                    comparer.begin()
+                with pytest.raises(ValueError, match="missing"):
+                    comparer.read_small(buffer)
+                data = [bytes(buffer[start:end]) for start, end, zeros in found if not zeros]
+                comparer.end_small(b"".join(map(sha256, data)))
+                hashed += data
+            if not comparer.begin():
+                break
             data = b""
+            assert comparer.skip() == 0
             while size := comparer.read(buffer):
                 data += buffer[:size]
             with pytest.raises(ValueError, match="digest"):
                 comparer.end(b"short")
-            assert comparer.end(hashlib.sha256(data).digest())
+            assert comparer.end(sha256(data))
             hashed.append(data)
         assert hashed == [b"aaaaa", b"other", b"ccccc"]
-        assert (comparer.read(buffer), comparer.end(bytes(32))) == (0, False)
+        assert (comparer.skip(), comparer.read(buffer), comparer.end(bytes(32))) == (0, 0, False)
         assert numbers(comparison.selection()) == [1]
 
-    @pytest.mark.parametrize("when", ["before", "while"])
+    def test_holes_are_passed_over(self, tmp_path):
+        (tmp_path / "tree").mkdir()
+        with open(tmp_path / "tree/a", "wb") as file:
+            file.truncate(1 << 40)
+            file.seek(1 << 39)
+            file.write(b"data")
+        os.utime(tmp_path / "tree/a", (1, 1))
+        table, tree = EntryTable(b"image", None), None
+        tree = LayeredTree(table, 7, 1 << 20)
+        tree.put(b"a", "file", 0o644, os.getuid(), os.getgid(), 1, 1 << 40, bytes(32), {})
+        tree.finish(b"", PatternSet([]))
+        table.arrange()
+        comparison = Comparison(in_order(tmp_path / "tree"), table, recorded=True)
+        comparison.run()
+        comparer, found, buffer = ContentComparer(comparison), [], bytearray(4096)
+        assert comparer.read_small(buffer) == []
+        assert comparer.begin()
+        while True:
+            skipped, size = comparer.skip(), comparer.read(buffer)
+            if not size:
+                break
+            found.append((skipped, buffer[:4]))
+        assert found == [(1 << 39, b"data")]
+        assert skipped == (1 << 39) - 4096
+
+    @pytest.mark.parametrize("when", ["before", "while", "small"])
     def test_a_file_that_changes_while_it_is_hashed(self, trees, when):
-        comparison = Comparison(in_order(trees[0]), filled([entry(name) for name in (b"a", b"b", b"c")]), recorded=True)
+        comparison = Comparison(in_order(trees[0]), recorded(a=bytes(32), b=bytes(32), c=bytes(32)), recorded=True)
         comparison.run()
         comparer = ContentComparer(comparison)
         if when == "while":
@@ -258,14 +213,20 @@ class TestFiller:
         (trees[0] / "a").write_bytes(b"later")
         if when == "while":
             assert not comparer.end(bytes(32))
+        elif when == "small":
+            assert comparer.read_small(bytearray(100)) == []
         assert not comparer.begin()
         with pytest.raises(EngineFault, match="changed"):
             comparer.files.check()
 
-    def test_it_is_planned_but_not_read(self):
-        table = filled([entry(b"a", size=0)])
-        planned = Plan(table, block_size=BLOCK, selection=bytes(4))
-        assert planned.find(b"a")[0] == "file"
+
+def test_runs_of_zeros():
+    """Whole blocks from the beginning on, and no others."""
+    zeros = bytes(4096)
+    assert zero_runs(b"") == zero_runs(bytes(4095)) == zero_runs(b"x" + bytes(8190)) == []
+    assert zero_runs(zeros) == [(0, 4096)]
+    data = b"x" * 4096 + 2 * zeros + bytes(4095) + b"x" + zeros + bytes(100)
+    assert zero_runs(data) == zero_runs(memoryview(data)) == [(4096, 12288), (16384, 20480)]
 
 
 def test_attributes_that_are_the_files_own():

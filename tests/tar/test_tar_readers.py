@@ -56,7 +56,7 @@ def ours(data, step=1 << 20):
             one.mtime,
             one.target,
             one.size,
-            b"".join(reader.content(one)),
+            b"".join(bytes(part) for part in reader.parts(one)),
         )
         for one in reader.entries()
     ]

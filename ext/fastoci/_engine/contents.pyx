@@ -2,14 +2,14 @@
 """The bytes of files, compared: for the pairs of a comparison, by several threads.
 
 A comparer belongs to one thread, takes pairs until there are none left, and gives each back. Both files are read, where
-both have a table of a tree; what is a hole in both is passed over. Where the base knows a file by its SHA-256, Python
-takes the other one's bytes, in order, and gives back their digest. Either way a file that is not what was scanned, or
-cannot be read, is a fault of the reader of its table, and ends the work.
+both have a table of a tree; what is a hole in both is passed over. Where the base knows a file by a digest, Python takes
+the other one's bytes and gives back theirs: of small files many at once, of a larger one a piece after the other. Either
+way a file that is not what was scanned, or cannot be read, is a fault of the reader of its table, and ends the work.
 """
 
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport ENXIO, errno
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 from posix.unistd cimport close
@@ -17,8 +17,9 @@ from posix.unistd cimport close
 from fastoci._engine.comparison cimport Comparison
 from fastoci._engine.entry cimport Entry, FLAG_SPARSE
 from fastoci._engine.kernel cimport SEEK_DATA, lseek
-from fastoci._engine.pairs cimport FilePair, pairs_give_back, pairs_stop, pairs_take
+from fastoci._engine.pairs cimport RUN_COUNT, FilePair, pairs_give_back, pairs_stop, pairs_take
 from fastoci._engine.reader cimport FileReader
+from fastoci._engine.zeros cimport ZEROS_BLOCK, has_zero_block, is_zero_block
 
 cdef enum:
     PIECE = 256 * 1024      # bytes of each file that are compared at a time
@@ -35,6 +36,32 @@ cdef int64_t _next_data(const Entry *entry, int fd, int64_t offset) noexcept nog
         # Without SEEK_DATA the file is one extent.
         return entry.size if errno == ENXIO else offset
     return min(data, entry.size)
+
+
+def zero_runs(data):
+    """Return where some bytes hold blocks of 4,096 zeros, counted from their start.
+
+    Returns:
+        The first byte of each run of such blocks and the first one behind it, in order.
+    """
+    cdef Py_buffer view
+    cdef const char *bytes
+    cdef Py_ssize_t at = 0, start
+    cdef list found = []
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        bytes = <const char *>view.buf
+        while at + ZEROS_BLOCK <= view.len:
+            start = at
+            while at + ZEROS_BLOCK <= view.len and is_zero_block(bytes + at):
+                at += ZEROS_BLOCK
+            if at > start:
+                found.append((start, at))
+            else:
+                at += ZEROS_BLOCK
+    finally:
+        PyBuffer_Release(&view)
+    return found
 
 
 cdef class ContentComparer:
@@ -61,6 +88,10 @@ cdef class ContentComparer:
     cdef FilePair *pair         # whose bytes Python takes at the moment; NULL: of none
     cdef int fd
     cdef int64_t offset
+    cdef FilePair *small            # the first of those whose digests are asked for at the moment,
+    cdef uint64_t small_count       # and how many these are
+    cdef int64_t small_ends[RUN_COUNT]      # where the bytes of each end in Python's buffer
+    cdef uint8_t small_zeros[RUN_COUNT]     # whether a block of them is zeros
 
     def __cinit__(self, Comparison comparison not None):
         self.fd = -1
@@ -94,12 +125,58 @@ cdef class ContentComparer:
         with nogil:
             self._run()
 
+    def read_small(self, buffer):
+        """Read the next files whole, as many as stand in one directory and fit into a buffer.
+
+        Returns:
+            For each in order where its bytes begin and end in the buffer, and whether a block of them is zeros;
+            `end_small` takes what they are known by. Nothing where the next one is too large, or there is none, or one
+            could not be read: then everybody ends.
+        """
+        cdef Py_buffer view
+        cdef uint64_t number
+        cdef int64_t start = 0
+        cdef list found = []
+        if self.pair != NULL or self.small_count:
+            raise ValueError("the digest of a file is missing")
+        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        try:
+            with nogil:
+                self._read_small(<char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+        for number in range(self.small_count):
+            found.append((start, self.small_ends[number], bool(self.small_zeros[number])))
+            start = self.small_ends[number]
+        return found
+
+    def end_small(self, bytes digests not None):
+        """Give back the files that `read_small` has read.
+
+        Args:
+            digests: 32 bytes for each.
+
+        Raises:
+            ValueError: These are not as many.
+        """
+        cdef const char *found = digests
+        cdef uint64_t number
+        if <uint64_t>len(digests) != self.small_count * DIGEST_SIZE:
+            raise ValueError("a digest for each file")
+        for number in range(self.small_count):
+            self.small[number].differs = (
+                memcmp(found + number * DIGEST_SIZE, self.small[number].base.link.digest, DIGEST_SIZE) != 0
+            )
+        self.small_count = 0
+
     def begin(self):
         """Take the next file whose bytes are to be hashed.
 
         Returns:
             Whether there is one; there is none either where it could not be opened: then everybody ends.
         """
+        if self.small_count:
+            raise ValueError("the digests of files are missing")
         with nogil:
             self.pair = self._next()
             if self.pair != NULL:
@@ -108,6 +185,19 @@ cdef class ContentComparer:
                 if self.fd < 0:
                     self._give_up()
         return self.pair != NULL
+
+    def skip(self):
+        """Pass over a hole that comes next in the file.
+
+        Returns:
+            How many bytes of zeros that are: 0 where there is none, or it is not known of any.
+        """
+        cdef int64_t start = self.offset
+        if self.pair == NULL:
+            return 0
+        with nogil:
+            self.offset = _next_data(self.pair.entry, self.fd, start)
+        return self.offset - start
 
     def read(self, buffer):
         """Write the next bytes of the file to the start of a buffer, and return how many these are.
@@ -136,14 +226,14 @@ cdef class ContentComparer:
         """Give the file back.
 
         Args:
-            digest: SHA-256 of its bytes.
+            digest: What its bytes are known by, 32 bytes.
 
         Returns:
             Whether it has been read as it was scanned; where not, everybody ends.
         """
         cdef const char *found = digest
         if len(digest) != DIGEST_SIZE:
-            raise ValueError("no digest of SHA-256")
+            raise ValueError("no digest of 32 bytes")
         if self.pair == NULL:
             return False
         if not self.files.is_unchanged(self.pair.entry, self.fd):
@@ -164,18 +254,40 @@ cdef class ContentComparer:
         self.pair = NULL
         pairs_stop(&self.comparison.pairs)
 
-    cdef FilePair *_next(self) noexcept nogil:
-        """Return the next pair to compare, those before being done; NULL: there are none any more, or all is stopped."""
+    cdef bint _has_more(self) noexcept nogil:
+        """Return whether there is one more pair to compare, those before being done."""
         if self.comparison.pairs.stopped:
-            return NULL
+            return False
         if self.run_left == 0:
             pairs_give_back(&self.comparison.pairs, self.run_count)
             self.run_count = self.run_left = pairs_take(&self.comparison.pairs, &self.run_at)
-            if self.run_left == 0:
-                return NULL
+        return self.run_left != 0
+
+    cdef FilePair *_next(self) noexcept nogil:
+        """Return the next pair to compare, those before being done; NULL: there are none any more, or all is stopped."""
+        if not self._has_more():
+            return NULL
         self.run_left -= 1
         self.run_at += 1
         return self.run_at - 1
+
+    cdef void _read_small(self, char *buffer, int64_t room) noexcept nogil:
+        """Read as many of the pairs at hand as there is room for."""
+        cdef int64_t used = 0
+        if not self._has_more():
+            return
+        self.small = self.run_at
+        while self.run_left and self.run_at.entry.size <= room - used:
+            if not self.files.read(self.run_at.entry, 0, buffer + used, self.run_at.entry.size):
+                self.small_count = 0
+                self._give_up()
+                return
+            self.small_zeros[self.small_count] = has_zero_block(buffer + used, self.run_at.entry.size)
+            used += self.run_at.entry.size
+            self.small_ends[self.small_count] = used
+            self.small_count += 1
+            self.run_at += 1
+            self.run_left -= 1
 
     cdef void _run(self) noexcept nogil:
         cdef FilePair *pair = self._next()

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Literal
 from fastoci.ending import ending_context
 from fastoci.errors import TreeError, UsageError
 from fastoci.events import CheckProgress, Sink, Throttle, Warned
-from fastoci.images.files import FileFacts, FileTree, read_layer
+from fastoci.images.recording import record_layer
 from fastoci.tree.ancestors import DirectoryLookup, place
 from fastoci.tree.changes import BaseTable, DiffBase, TreeBase
-from fastoci.tree.patterns import compile_patterns
-from fastoci.tree.policy import TreePolicy
-from fastoci.tree.recorded import Recorded, record
+from fastoci.tree.recorded import RecordedTree
 from fastoci.tree.source import STDIN, TreeSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from fastoci.building.removals import Removals
     from fastoci.images.source import ImageSource
     from fastoci.spec.descriptor import Descriptor
+    from fastoci.tree.policy import TreePolicy
 
 __all__ = ["ImageBase", "check_diff", "diff_base"]
 
@@ -126,10 +125,10 @@ class ImageBase:
         """Read the layers, each once, and give what they come to at the place of the source. See DiffBase."""
         tree = self._read()
         at = b"/".join(directory.name for directory in place(source, earlier, None))
-        yield BaseTable(record(self.name, _directories(tree, at, policy)), self.name, recorded=True)
+        yield BaseTable(tree.finish(at, policy.patterns), self.name, recorded=True)
 
-    def _read(self) -> FileTree:
-        tree, throttle, done = FileTree(), Throttle(), 0
+    def _read(self) -> RecordedTree:
+        tree, throttle, done = RecordedTree(self.name), Throttle(), 0
         total = sum(descriptor.size for _, descriptor in self._layers)
 
         def advance(size: int) -> None:
@@ -139,51 +138,5 @@ class ImageBase:
                 self._sink(CheckProgress(self.name, done, total))
 
         for image, descriptor in self._layers:
-            tree.apply(read_layer(image, descriptor, advance))
+            record_layer(tree, image, descriptor, advance)
         return tree
-
-
-def _directories(tree: FileTree, at: bytes, policy: TreePolicy) -> Iterator[tuple[bytes, list[Recorded]]]:
-    """Yield what is beneath a path of an image as `record` takes it."""
-    # Names of one file have the same facts, not only equal ones.
-    names: dict[int, int] = {}
-    for _, facts in tree.walk():
-        names[id(facts)] = names.get(id(facts), 0) + 1
-    numbers = {identity: number for number, identity in enumerate(names)}
-    for path, children in tree.levels(at, _kept(tree, at, policy)):
-        yield path, [_recorded(name, facts, numbers[id(facts)], names[id(facts)]) for name, facts in children]
-
-
-def _kept(tree: FileTree, at: bytes, policy: TreePolicy) -> Callable[[bytes], bool]:
-    """Return what says whether a path belongs to the comparison: as a scan would have it, by the patterns."""
-    if not policy.patterns:
-        return lambda _: True
-    patterns = compile_patterns(policy.patterns)
-    start = len(at) + 1 if at else 0
-    kept: set[bytes] = set()
-    for path, _ in tree.walk():
-        if path.startswith(at) and len(path) > start and not patterns.excludes_path(path[start:]):
-            while path and path not in kept:
-                kept.add(path)
-                path = path.rpartition(b"/")[0]
-    return kept.__contains__
-
-
-def _recorded(name: bytes, facts: FileFacts | None, file: int, links: int) -> Recorded:
-    if facts is None:
-        return Recorded(name, "directory")
-    is_device = facts.kind in ("character", "block")
-    major, minor = map(int, facts.content.split(b",")) if is_device else (0, 0)
-    return Recorded(
-        name,
-        facts.kind,
-        facts.mode,
-        *facts.owner,
-        facts.mtime,
-        facts.size,
-        b"" if is_device else facts.content,
-        (major, minor),
-        dict(facts.xattrs),
-        file,
-        links,
-    )

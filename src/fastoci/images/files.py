@@ -6,14 +6,13 @@ thousand files takes some tens of megabytes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastoci.errors import InvalidImageError
-from fastoci.images.layerfiles import entry_path, layer_entries
+from fastoci.images.layerfiles import digest_entry, entry_path, layer_entries
 from fastoci.spec import whiteouts
 
 if TYPE_CHECKING:
@@ -39,8 +38,11 @@ class FileFacts(NamedTuple):
         owner: uid and gid.
         mtime: In whole seconds since 1970.
         size: Bytes of a file.
-        content: The SHA-256 of a file's bytes; a link's target; a device's numbers; nothing for others.
+        content: What a file's bytes are known by (`tree.filedigest`), if somebody has asked; a link's target; a
+            device's numbers; nothing for others.
         xattrs: Names and values, by name.
+        digest: The SHA-256 of a file's bytes; None where the archive says of holes in it how large they are, and nobody
+            has read them.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class FileFacts(NamedTuple):
     size: int
     content: bytes
     xattrs: tuple[tuple[bytes, bytes], ...]
+    digest: bytes | None = None
 
 
 class LayerEntry(NamedTuple):
@@ -180,7 +183,12 @@ class FileTree:
 
 
 def read_layer(
-    source: ImageSource, descriptor: Descriptor, advance: Callable[[int], None], usage: Usage | None = None
+    source: ImageSource,
+    descriptor: Descriptor,
+    advance: Callable[[int], None],
+    usage: Usage | None = None,
+    *,
+    contents: bool = True,
 ) -> list[LayerEntry]:
     """Return what a layer says of files.
 
@@ -189,6 +197,7 @@ def read_layer(
         descriptor: The layer's.
         advance: Told how many more bytes of its blob were read.
         usage: Holds it against limits, with the image's other layers; None: alone.
+        contents: Whether anybody wants to know of the bytes of files.
 
     Raises:
         InvalidImageError: It is no valid layer, has not its digest, or goes beyond a limit.
@@ -206,20 +215,18 @@ def read_layer(
             entries.append(LayerEntry((parent + b"/" if parent else b"") + name[len(whiteouts.PREFIX) :], None))
         else:
             target = entry_path(entry.target) if entry.kind == "hardlink" else None
-            facts = _facts(reader, entry) if target is None else files.get(target)
+            facts = _facts(reader, entry, contents=contents) if target is None else files.get(target)
             if facts is not None:
                 files[path] = facts
             entries.append(LayerEntry(path, facts, link=None if facts else target))
     return entries
 
 
-def _facts(reader: TarReader, entry: TarEntry) -> FileFacts:
-    content = b""
-    if entry.kind == "file":
-        hasher = hashlib.sha256()
-        for chunk in reader.content(entry):
-            hasher.update(chunk)
-        content = hasher.digest()
+def _facts(reader: TarReader, entry: TarEntry, *, contents: bool) -> FileFacts:
+    content, digest = b"", None
+    if entry.kind == "file" and contents:
+        found = digest_entry(reader, entry, exact=True)
+        content, digest = found.digest(), found.exact()
     elif entry.kind == "symlink":
         content = entry.target
     elif entry.kind in ("character", "block"):
@@ -232,4 +239,5 @@ def _facts(reader: TarReader, entry: TarEntry) -> FileFacts:
         entry.size,
         content,
         tuple(sorted(entry.xattrs.items())),
+        digest,
     )

@@ -18,6 +18,7 @@ from fastoci.rootfs.limits import Limits, Usage
 from fastoci.spec import mediatypes
 from fastoci.tar.reader import TarReader
 from fastoci.tree.ancestors import Found
+from fastoci.tree.filedigest import FileDigest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from fastoci.spec.descriptor import Descriptor
     from fastoci.tar.reader import TarEntry
 
-__all__ = ["BaseLayerFiles", "entry_path", "layer_entries"]
+__all__ = ["BaseLayerFiles", "digest_entry", "entry_path", "layer_entries", "layer_name"]
 
 _VERDICT = "is not valid"
 _NS = 10**9
@@ -88,6 +89,7 @@ def layer_entries(
     descriptor: Descriptor,
     usage: Usage | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    take: Callable[[bytes, int], int] | None = None,
 ) -> Generator[tuple[TarReader, TarEntry], None, None]:
     """Yield the entries of a layer, and the reader to take their data from before the next one is asked for.
 
@@ -96,6 +98,7 @@ def layer_entries(
         descriptor: The layer's.
         usage: Holds it against limits, with other layers; None: alone against the defaults.
         advance: Told how many more bytes of its blob were read.
+        take: May take entries itself; see `TarReader.entries`.
 
     Raises:
         InvalidImageError: It is no valid layer, has not its digest, or goes beyond a limit.
@@ -103,7 +106,7 @@ def layer_entries(
         FastociError: Nothing here inflates it.
     """
     compression = mediatypes.compression_of(descriptor.media_type)
-    what = f"the layer {descriptor.digest} of {source.name}"
+    what = layer_name(source, descriptor)
     if compression is None or decompressor(compression) is None:
         raise FastociError(
             f"cannot read {what}", cause=f"nothing here inflates {compression or descriptor.media_type[:100]}"
@@ -112,8 +115,30 @@ def layer_entries(
     layer = ImageLayer(descriptor, None, compression, what, _VERDICT)
     with closing(LayerStream(source, layer, usage)) as stream:
         reader = TarReader(stream.pieces(advance), what, usage, _VERDICT)
-        for entry in reader.entries():
+        for entry in reader.entries(take):
             yield reader, entry
+
+
+def layer_name(source: ImageSource, descriptor: Descriptor) -> str:
+    """Return what to call a layer in errors."""
+    return f"the layer {descriptor.digest} of {source.name}"
+
+
+def digest_entry(reader: TarReader, entry: TarEntry, *, exact: bool = False) -> FileDigest:
+    """Read the bytes of a file, which is the entry that was given last, and return what they are known by.
+
+    Args:
+        reader: Of the layer.
+        entry: The file.
+        exact: Whether the SHA-256 of all bytes is wanted, too.
+    """
+    digest = FileDigest(exact=exact)
+    for part in reader.parts(entry):
+        if isinstance(part, int):
+            digest.skip(part)
+        else:
+            digest.update(part)
+    return digest
 
 
 def _describe(entry: TarEntry) -> Found:

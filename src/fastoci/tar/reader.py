@@ -25,7 +25,7 @@ from fastoci.spec.tarheader import (
     text_in,
 )
 from fastoci.tar.pieces import Pieces
-from fastoci.tar.sparse import Region, SparseError, checked, dense, gnu_map, pax_map
+from fastoci.tar.sparse import Region, SparseError, checked, gnu_map, pax_map, spread
 
 __all__ = ["Kind", "Meter", "TarEntry", "TarReader", "shown"]
 
@@ -164,13 +164,13 @@ class TarReader:
         if self._data:
             raise self._truncated()
 
-    def content(self, entry: TarEntry) -> Iterator[bytes | memoryview]:
-        """Yield the bytes of the entry that was given last, those of its holes included.
+    def parts(self, entry: TarEntry) -> Iterator[bytes | memoryview | int]:
+        """Yield what the entry that was given last consists of: bytes, and of each hole how many zeros it is.
 
         Raises:
             InvalidImageError: The stream ends within it.
         """
-        return self.data() if entry.regions is None else dense(entry.regions, entry.size, self.data())
+        return self.data() if entry.regions is None else spread(entry.regions, entry.size, self.data())
 
     def _next_header(self, take: Callable[[bytes, int], int] | None) -> bytes | None:
         """Return the next header, None at the end: two blocks of zeros, or one, or none, as some writers have it."""

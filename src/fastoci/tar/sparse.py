@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fastoci.tar.pieces import Pieces
 
-__all__ = ["Region", "SparseError", "checked", "dense", "gnu_map", "pax_map"]
+__all__ = ["Region", "SparseError", "checked", "gnu_map", "pax_map", "spread"]
 
 Region = tuple[int, int]
 """Offset in the file and length, in bytes."""
@@ -25,7 +25,6 @@ _IN_HEADER = 4  # entries of a map in a header of type `S`, at byte 386
 _IN_EXTENSION = 21  # in each block that follows it
 _DIGITS = 20
 _MOST = RECORD_LIMIT // _ENTRY
-_ZEROS = bytes(1 << 16)
 
 
 class SparseError(ValueError):
@@ -127,8 +126,10 @@ def checked(regions: list[Region], size: int, data: int) -> list[Region]:
     return [region for region in regions if region[1]]
 
 
-def dense(regions: Sequence[Region], size: int, data: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """Yield a sparse file as whoever reads it has it: zeros where nothing is.
+def spread(
+    regions: Sequence[Region], size: int, data: Iterator[bytes | memoryview]
+) -> Iterator[bytes | memoryview | int]:
+    """Yield a sparse file as whoever reads it has it: bytes, and where nothing is how many zeros there are.
 
     Args:
         regions: The map, as `checked` gives it.
@@ -138,7 +139,8 @@ def dense(regions: Sequence[Region], size: int, data: Iterator[bytes | memoryvie
     position = 0
     chunk = memoryview(b"")
     for offset, length in regions:
-        yield from _zeros(offset - position)
+        if offset > position:
+            yield offset - position
         position = offset
         while position < offset + length:
             if not chunk:
@@ -147,14 +149,8 @@ def dense(regions: Sequence[Region], size: int, data: Iterator[bytes | memoryvie
             chunk = chunk[len(part) :]
             position += len(part)
             yield part
-    yield from _zeros(size - position)
-
-
-def _zeros(size: int) -> Iterator[bytes]:
-    while size:
-        piece = _ZEROS[:size]
-        size -= len(piece)
-        yield piece
+    if size > position:
+        yield size - position
 
 
 def _decimal(text: bytes) -> int:

@@ -6,7 +6,6 @@ that compare the bytes of files, and the words for what goes wrong.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from fastoci.ending import ending_context
 from fastoci.errors import TreeError
 from fastoci.threads import Crew
 from fastoci.tree.faults import explain
+from fastoci.tree.filedigest import FileDigest, digest_of
 from fastoci.tree.scan import SCAN_THREADS, start_scan
 from fastoci.tree.source import TreeSource
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseTable", "DiffBase", "TreeBase", "find_changes"]
 
-_PIECE = 1 << 20  # bytes of a file that are hashed at a time
+_PIECE = 1 << 20  # bytes of a file, or of several, that are hashed at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +166,14 @@ def _compare_contents(
 
 def _hash_files(comparer: ContentComparer) -> None:
     piece = memoryview(bytearray(_PIECE))
-    while comparer.begin():
-        hasher = hashlib.sha256()
-        while size := comparer.read(piece):
-            hasher.update(piece[:size])
-        comparer.end(hasher.digest())
+    while True:
+        while small := comparer.read_small(piece):
+            comparer.end_small(digest_of((piece[start:end], zeros) for start, end, zeros in small))
+        if not comparer.begin():
+            return
+        digest, size = FileDigest(), 1
+        while size:
+            digest.skip(comparer.skip())
+            size = comparer.read(piece)
+            digest.update(piece[:size])
+        comparer.end(digest.digest())

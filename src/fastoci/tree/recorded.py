@@ -3,94 +3,153 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from fastoci._engine.filler import Filler
+from fastoci._engine.layered import LayeredTree
 from fastoci._engine.scanner import keeps_xattr
 from fastoci._engine.table import EntryTable
 from fastoci.errors import InvalidImageError
+from fastoci.tree.filedigest import digest_of
+from fastoci.tree.patterns import compile_patterns
 from fastoci.tree.policy import OWNER_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-__all__ = ["Recorded", "record"]
+__all__ = ["RecordedTree"]
 
+_HELD = 1 << 30
+"""The most bytes that the names of a tree may take: of seven million files, or of a few without end."""
 _NAME_MAX = 255
 _TIME_LIMIT = 2**62  # seconds
 _DEVICE_LIMIT = 2**32
 
 
-class Recorded(NamedTuple):
-    """One name in a directory.
+class RecordedTree:
+    """What layers come to, put one over the other; the engine's `LayeredTree`.
 
-    Attributes:
-        name: The name.
-        kind: `file`, `directory`, `symlink`, `character`, `block` or `fifo`.
-        mode: Its permissions; None: a directory for which no layer has an entry, and nothing else is known of it.
-        uid: The owner.
-        gid: The group.
-        mtime: In whole seconds since 1970.
-        size: Bytes of a file.
-        content: The SHA-256 of a file's bytes, or a link's target.
-        device: Major and minor number.
-        xattrs: Names and values.
-        file: A number that all names of one file have, and no others.
-        links: How many these are, or more.
-    """
-
-    name: bytes
-    kind: str
-    mode: int | None = None
-    uid: int = 0
-    gid: int = 0
-    mtime: int = 0
-    size: int = 0
-    content: bytes = b""
-    device: tuple[int, int] = (0, 0)
-    xattrs: Mapping[bytes, bytes] = {}
-    file: int = 0
-    links: int = 1
-
-
-def record(source: str, directories: Iterable[tuple[bytes, list[Recorded]]]) -> EntryTable:
-    """Return the table of a tree. Of extended attributes it has those that a scan would keep.
+    Paths are names with a slash between them, from the root of the image.
 
     Args:
-        source: What to call the tree.
-        directories: Every directory by its path, with what is in it: breadth first, the topmost one first, names in the
-            order of a layer.
-
-    Raises:
-        InvalidImageError: Something in it cannot be on any system.
+        source: What to call the image.
     """
-    table = EntryTable(os.fsencode(source), None)
-    filler = Filler(table)
-    for path, names in directories:
-        for one in names:
-            if (wrong := _wrong_with(one)) is not None:
-                where = os.fsdecode(b"/" + path + (b"/" if path else b"") + one.name[:_NAME_MAX])
-                raise InvalidImageError(f"{source} has {where}, which can be on no system", cause=f"it has {wrong}")
-        filler.fill([_facts(one) for one in names])
-    filler.finish()
-    return table
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._table = EntryTable(os.fsencode(source), None)
+        self._tree = LayeredTree(self._table, int.from_bytes(os.urandom(8)), _HELD)
+
+    def begin(self) -> None:
+        """Begin the next layer."""
+        self._tree.begin()
+
+    def take(self, piece: bytes, at: int, most: int) -> tuple[int, int]:
+        """Take the plain entries that stand in a piece of the layer's tar stream, as far as they follow each other.
+
+        Args:
+            piece: Of the stream.
+            at: Where in it a header begins.
+            most: How many may be taken.
+
+        Returns:
+            Where the first byte is that was not taken, and how many entries were.
+
+        Raises:
+            InvalidImageError: The names take too much memory.
+        """
+        try:
+            end, count, files = self._tree.take(piece, at, most)
+        except OverflowError as error:
+            raise self._without_end() from error
+        if files:
+            self._tree.digest(digest_of(files))
+        return end, count
+
+    def put(
+        self,
+        path: bytes,
+        kind: str,
+        mode: int,
+        owner: tuple[int, int],
+        mtime: int,
+        *,
+        size: int = 0,
+        content: bytes = b"",
+        device: tuple[int, int] = (0, 0),
+        xattrs: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        """Put one entry in, in place of what stands there.
+
+        Args:
+            path: Where; nothing is the root itself.
+            kind: `file`, `directory`, `symlink`, `character`, `block` or `fifo`.
+            mode: Its permissions.
+            owner: uid and gid.
+            mtime: In whole seconds since 1970.
+            size: Bytes of a file.
+            content: The digest of a file's bytes (`FileDigest`), or a link's target.
+            device: Major and minor number.
+            xattrs: Names and values; those that a scan would keep are kept.
+
+        Raises:
+            InvalidImageError: It can be on no system, or the names take too much memory.
+        """
+        if (wrong := _wrong_with(path, owner, mtime, device)) is not None:
+            where = os.fsdecode(b"/" + b"/".join(name[:_NAME_MAX] for name in path.split(b"/")))
+            raise InvalidImageError(f"{self._source} has {where}, which can be on no system", cause=f"it has {wrong}")
+        said = os.makedev(*device) if kind in ("character", "block") else content
+        kept = {name: value for name, value in (xattrs or {}).items() if keeps_xattr(name)}
+        try:
+            self._tree.put(path, kind, mode, *owner, mtime, size, said, kept)
+        except OverflowError as error:
+            raise self._without_end() from error
+
+    def link(self, path: bytes, target: bytes) -> None:
+        """Put in another name of a file.
+
+        Raises:
+            InvalidImageError: There is no such file, or the names take too much memory.
+        """
+        if (wrong := _wrong_with(path, (0, 0), 0, (0, 0))) is not None:
+            raise InvalidImageError(f"{self._source} has a link that can be on no system", cause=f"it has {wrong}")
+        try:
+            found = self._tree.link(path, target)
+        except OverflowError as error:
+            raise self._without_end() from error
+        if not found:
+            raise InvalidImageError(f"/{os.fsdecode(path)} is a link to nothing", cause=f"/{os.fsdecode(target)}")
+
+    def hide(self, path: bytes) -> None:
+        """Hide what layers below have at a path, and beneath it."""
+        self._tree.hide(path)
+
+    def hide_names(self, path: bytes) -> None:
+        """Hide all that layers below have in a directory."""
+        self._tree.hide_names(path)
+
+    def finish(self, top: bytes, patterns: tuple[str, ...]) -> EntryTable:
+        """Return the table. Called once, at the end.
+
+        Args:
+            top: The path of what becomes its root; where there is nothing, the table is empty.
+            patterns: What is left out, of paths beneath that.
+        """
+        self._tree.finish(top, compile_patterns(patterns))
+        return self._table
+
+    def _without_end(self) -> InvalidImageError:
+        return InvalidImageError(
+            f"{self._source} has directories without end", cause=f"their names take over {_HELD:,} bytes"
+        )
 
 
-def _wrong_with(one: Recorded) -> str | None:
-    if len(one.name) > _NAME_MAX:
-        return f"a name of {len(one.name):,} bytes"
-    if not (0 <= one.uid < OWNER_LIMIT and 0 <= one.gid < OWNER_LIMIT):
-        return f"the owner {one.uid}:{one.gid}"
-    if abs(one.mtime) >= _TIME_LIMIT:
-        return f"the modification time {one.mtime}"
-    if not all(0 <= number < _DEVICE_LIMIT for number in one.device):
-        return f"the device number {one.device[0]}, {one.device[1]}"
+def _wrong_with(path: bytes, owner: tuple[int, int], mtime: int, device: tuple[int, int]) -> str | None:
+    if len(path) > _NAME_MAX and (longest := max(map(len, path.split(b"/")))) > _NAME_MAX:
+        return f"a name of {longest:,} bytes"
+    if not all(0 <= number < OWNER_LIMIT for number in owner):
+        return f"the owner {owner[0]}:{owner[1]}"
+    if abs(mtime) >= _TIME_LIMIT:
+        return f"the modification time {mtime}"
+    if not all(0 <= number < _DEVICE_LIMIT for number in device):
+        return f"the device number {device[0]}, {device[1]}"
     return None
-
-
-def _facts(
-    one: Recorded,
-) -> tuple[bytes, str, int | None, int, int, int, int, bytes | int, dict[bytes, bytes], int, int]:
-    content = os.makedev(*one.device) if one.kind in ("character", "block") else one.content
-    xattrs = {name: value for name, value in one.xattrs.items() if keeps_xattr(name)}
-    return one.name, one.kind, one.mode, one.uid, one.gid, one.mtime, one.size, content, xattrs, one.file, one.links
