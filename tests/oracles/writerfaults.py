@@ -1,33 +1,24 @@
-"""Every call of the engine's writer into the C library refused once: run in a process that has faultshim.c preloaded.
+"""Every call of the engine's writer into the C library refused once, while it unpacks; see oracles/refusing.py.
 
-`python -m oracles.writerfaults PLACE SHIM CASES` unpacks two layers over and over; see oracles/nativefaults.py, whose
-cases it takes, and which packs. What must hold whatever is refused is asserted here: the error is a StoreError that
-names a file of the archive, or there was no memory, or the tree is what it would have been; no thread is left, and no
-descriptor.
+`python -m oracles.writerfaults PLACE SHIM CASES`. The error is a StoreError that names a file of the archive, or there
+was no memory, or the tree is what it would have been.
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import os
 import shutil
 import sys
-import threading
 import traceback
-from collections import Counter
 from collections.abc import Iterator
 
 from fastoci.errors import StoreError
 from fastoci.rootfs.changeset import Rootfs
 from fastoci.rootfs.limits import Limits, Usage
 from fastoci.rootfs.owners import Owners
-from oracles.longform import times
-from oracles.nativefaults import ALL, Shim, alone
+from oracles.refusing import nothing_left, refuse
 from oracles.snapshot import snapshot
 from oracles.tarforms import Member, archive
-
-MOST = times(7, 10_000)
 
 
 def layers() -> Iterator[bytes]:
@@ -82,62 +73,34 @@ def whole_tree(place: str) -> dict[bytes, tuple[object, ...]]:
 
 def attempt(place: str, whole: object) -> tuple[str, str]:
     """Unpack, and return (outcome, the error's words); see the module."""
-    gc.collect()
-    before = sorted(os.listdir("/proc/self/fd"))
     target = f"{place}/root"
-    os.mkdir(target, 0o700)
     said = ""
-    try:
-        unpack(target, threads=2)
-    except StoreError as error:
-        outcome, said = "StoreError", f"{error.what} | {error.cause}"
-        number, path = error.errno, str(error.path)
-        traceback.clear_frames(error.__traceback__)
-    except MemoryError as error:
-        outcome = "MemoryError"
-        traceback.clear_frames(error.__traceback__)
-    else:
-        outcome = "done"
-        assert whole is None or facts(target) == whole, "it was unpacked, and is another tree"
-    if outcome == "StoreError":
-        assert number
-        assert path.startswith(f"{target}/d"), path
-    shutil.rmtree(target)
-    assert [thread.name for thread in threading.enumerate()] == ["MainThread"]
-    alone()
-    gc.collect()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    with nothing_left():
+        os.mkdir(target, 0o700)
+        try:
+            unpack(target, threads=2)
+        except StoreError as error:
+            outcome, said = "StoreError", f"{error.what} | {error.cause}"
+            number, path = error.errno, str(error.path)
+            traceback.clear_frames(error.__traceback__)
+        except MemoryError as error:
+            outcome = "MemoryError"
+            traceback.clear_frames(error.__traceback__)
+        else:
+            outcome = "done"
+            assert facts(target) == whole, "it was unpacked, and is another tree"
+        if outcome == "StoreError":
+            assert number
+            assert path.startswith(f"{target}/d"), path
+        shutil.rmtree(target)
     return outcome, said.replace(place, "PLACE")
 
 
-def run_case(shim: Shim, place: str, whole: object, name: str, error: int, *, lasting: bool) -> dict[str, object]:
-    """Refuse one call after the other, and return how many there were, the outcomes, and what was said."""
-    outcomes: Counter[str] = Counter()
-    words: set[str] = set()
-    shim.arm(name, 0, 0, error)
-    attempt(place, whole)
-    count = shim.calls(name)
-    for number in range(1, count + 1, max(1, count // MOST)):
-        shim.arm(name, number, ALL if lasting else number, error)
-        outcome, said = attempt(place, whole)
-        if shim.refusals(name):
-            outcomes[outcome] += 1
-            words.add(said)
-    shim.arm(name, 0, 0, 0)
-    return {"calls": count, "outcomes": outcomes, "words": sorted(words)}
-
-
 def main() -> None:
-    """Run the cases, and print for each how many calls there were, the outcomes, and what was said."""
-    place, shim_path, cases = sys.argv[1:]
-    shim = Shim(shim_path)
+    """Run the cases."""
+    place = sys.argv[1]
     whole = whole_tree(place)
-    outcome, said = attempt(place, whole)
-    assert outcome == "done", said
-    results = [
-        run_case(shim, place, whole, case["call"], case["error"], lasting=case["lasting"]) for case in json.loads(cases)
-    ]
-    json.dump(results, sys.stdout)
+    refuse(lambda _: attempt(place, whole))
 
 
 if __name__ == "__main__":
