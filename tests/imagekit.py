@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import io
 import json
+import os
 import random
 import re
 import sys
