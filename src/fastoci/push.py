@@ -200,6 +200,8 @@ class _Push:
             name = str(reference) if reference.tag else f"{reference.name}@{image.digest}"
             platform = self._contents.platform
             self._sink(Tagged(name, str(image.digest), None if platform is None else str(platform)))
+        for client in self._clients.values():
+            client.close_opened()
         self._sink(_summary(results))
 
     def _places(self) -> Iterator[tuple[RegistryClient, str]]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import ssl
+import threading
 from typing import TYPE_CHECKING
 
 from fastoci.registry.tls import TlsSocket
@@ -69,6 +70,68 @@ class File(Bytes):
 
     def file_at(self, offset: int) -> tuple[int, int] | None:
         return self.fd, BEFORE + offset
+
+
+class Growing:
+    """A source in memory of which there is as much as the test says."""
+
+    def __init__(self, data: bytes, made: int | None = None) -> None:
+        self.subject = "place:1"
+        self.data = data
+        self.whole = made is None
+        self.there = len(data) if made is None else made
+        self.error: Exception | None = None
+        self.changed = threading.Condition()
+
+    def grow(self, made: int | None = None) -> None:
+        """Have so much made; None all, and known to be."""
+        with self.changed:
+            self.there = len(self.data) if made is None else max(self.there, made)
+            self.whole = self.whole or made is None
+            self.changed.notify_all()
+
+    def fail(self, error: Exception) -> None:
+        with self.changed:
+            self.error = error
+            self.changed.notify_all()
+
+    @property
+    def descriptor(self) -> Descriptor | None:
+        return described(self.data) if self.whole else None
+
+    @property
+    def made(self) -> int:
+        return self.there
+
+    @property
+    def size(self) -> int:
+        assert self.whole
+        return len(self.data)
+
+    def wait(self, offset: int | None) -> int:
+        with self.changed:
+            ready = self.changed.wait_for(
+                lambda: self.error or self.whole or (offset is not None and self.there >= offset), 30
+            )
+            assert ready, f"nobody made {offset} bytes"
+            if self.error is not None:
+                raise self.error
+            return self.there
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        assert offset < self.there
+        return self.data[offset : min(offset + size, self.there)]
+
+    def passed(self, offset: int) -> None:
+        pass
+
+    def proof(self, offset: int) -> str:
+        assert offset <= self.there, "a proof of what is not there"
+        return f"{offset}:{hashlib.sha256(self.data[:offset]).hexdigest()}"
+
+    def fits(self, proof: str) -> bool:
+        size = int(proof.partition(":")[0])
+        return self.wait(size) >= size and self.proof(size) == proof
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fake_registry import (
+    PASSWORD,
     Action,
     FakeRegistry,
     GoneError,
@@ -22,7 +23,12 @@ from fake_registry import (
     talk,
 )
 
-__all__ = ["PULL_FAULTS", "PUSH_FAULTS", "Script"]
+from fastoci.errors import BlobMismatchError, FastociError, InvalidImageError
+
+__all__ = ["LOOPING", "PULL_FAULTS", "PUSH_FAULTS", "Script", "declared", "reset"]
+
+# Requests that no script takes: who makes more of them goes round in a circle.
+LOOPING = 1500
 
 Fault = Callable[[random.Random], Action]
 
@@ -234,3 +240,26 @@ PULL_FAULTS = [
     Kind(one_of(answer(200, b""), answer(200, b"x" * 1000)), "GET", 1, lies=True),
     Kind(one_of(answer(401), answer(403), answer(404), answer(418)), weight=1),
 ]
+
+
+def declared(caught: BaseException, seed: int, *, lied: bool = True) -> None:
+    """Assert that a failure is one that was meant to be, and says what it has to say."""
+    assert isinstance(caught, FastociError), f"seed {seed}"
+    # That an image is not what it should be is said of one that is not.
+    assert lied or not isinstance(caught, BlobMismatchError | InvalidImageError), f"seed {seed}: {caught}"
+    assert caught.exit_code in {1, 3, 4, 5}, f"seed {seed}"
+    assert caught.cause or isinstance(caught, InvalidImageError), f"seed {seed}: {caught!r}"
+    text = f"{caught.what} {caught.cause} {caught.hint}"
+    assert text.isprintable(), f"seed {seed}: {text!r}"
+    assert len(text) < 1500, f"seed {seed}: {text!r}"
+    assert "_state" not in text, f"seed {seed}"
+    assert PASSWORD not in text, f"seed {seed}"
+
+
+def reset(registry: FakeRegistry, auth: str | None) -> None:
+    for memory in (registry.blobs, registry.manifests, registry.sessions, registry.tokens, registry.signatures):
+        memory.clear()
+    for seen in (registry.seen, registry.storage_seen, registry.rules):
+        seen.clear()
+    registry.auth = auth
+    registry.repositories = {"me/base"}

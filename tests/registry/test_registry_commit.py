@@ -324,7 +324,7 @@ def test_an_old_connection_is_not_used(
     client = connect(registry)
     client.ping()
     client.blob_size("me/base", Digest.of(b"x"))
-    assert len(registry.seen) == 3
+    assert len(registry.seen) == 2
 
 
 def test_chunk_sizes() -> None:

@@ -194,7 +194,8 @@ PUSH = [
         BlobMismatchError, "for something else|sha256:0000", waits=(7.0, 7.0)),
     Row("201 without the bytes", says_it_stands, BlobMismatchError, "does not stand", waits=(7.0, 7.0)),
     # The source.
-    Row("source changed", changed, BlobMismatchError, "layer changed while it was sent"),
+    Row("source changed", changed, BlobMismatchError,
+        "layer is not what it should be|DIGEST_INVALID|its bytes have the digest sha256:", "copy the image again"),
     Row("source shrank", shrank, BlobMismatchError, "changed while it was sent"),
     # Servers that do not read, drip, or say nothing.
     Row("a server that never reads", lambda scene: scene.on("PATCH", silent(scene.over, read=False), skip=1),

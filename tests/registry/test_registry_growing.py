@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Callable
@@ -12,13 +11,12 @@ import pytest
 from fake_registry import FakeRegistry, Handler, Reply, answer, change, error, lose_answer, reset_at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registrykit import described, noise
+from registrykit import Growing, described, noise
 
 from fastoci.errors import BlobMismatchError, RegistryError, TreeError
 from fastoci.events import BlobDone, BlobProgress, Event, Resumed
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.upload import UploadResult, upload_growing
-from fastoci.spec.descriptor import Descriptor
 from oracles.kills import killed_from
 
 CHUNK = 100_000
@@ -27,68 +25,6 @@ DIGEST = str(described(DATA).digest)
 UPLOADS = "/blobs/uploads/"
 
 Connect = Callable[..., RegistryClient]
-
-
-class Growing:
-    """A source in memory of which there is as much as the test says."""
-
-    def __init__(self, data: bytes = DATA, made: int | None = None, subject: str = "place:1") -> None:
-        self.subject = subject
-        self.data = data
-        self.whole = made is None
-        self.there = len(data) if made is None else made
-        self.error: Exception | None = None
-        self.changed = threading.Condition()
-
-    def grow(self, made: int | None = None) -> None:
-        """Have so much made; None all, and known to be."""
-        with self.changed:
-            self.there = len(self.data) if made is None else max(self.there, made)
-            self.whole = self.whole or made is None
-            self.changed.notify_all()
-
-    def fail(self, error: Exception) -> None:
-        with self.changed:
-            self.error = error
-            self.changed.notify_all()
-
-    @property
-    def descriptor(self) -> Descriptor | None:
-        return described(self.data) if self.whole else None
-
-    @property
-    def made(self) -> int:
-        return self.there
-
-    @property
-    def size(self) -> int:
-        assert self.whole
-        return len(self.data)
-
-    def wait(self, offset: int | None) -> int:
-        with self.changed:
-            ready = self.changed.wait_for(
-                lambda: self.error or self.whole or (offset is not None and self.there >= offset), 30
-            )
-            assert ready, f"nobody made {offset} bytes"
-            if self.error is not None:
-                raise self.error
-            return self.there
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        assert offset < self.there
-        return self.data[offset : min(offset + size, self.there)]
-
-    def passed(self, offset: int) -> None:
-        pass
-
-    def proof(self, offset: int) -> str:
-        assert offset <= self.there, "a proof of what is not there"
-        return f"{offset}:{hashlib.sha256(self.data[:offset]).hexdigest()}"
-
-    def fits(self, proof: str) -> bool:
-        size = int(proof.partition(":")[0])
-        return self.wait(size) >= size and self.proof(size) == proof
 
 
 def push(
@@ -120,7 +56,7 @@ def documents(state: Path) -> list[Path]:
 @pytest.mark.parametrize("style", ["3.1", "2.8", "zot"])
 def test_chunks_go_out_as_they_are_made(registry: FakeRegistry, connect: Connect, style: str) -> None:
     registry.style = style
-    source, events = Growing(made=0), []
+    source, events = Growing(DATA, made=0), []
     done: list[UploadResult] = []
     thread = threading.Thread(target=lambda: done.append(push(connect(registry, chunk_size=CHUNK), source, events)))
     thread.start()
@@ -139,7 +75,7 @@ def test_chunks_go_out_as_they_are_made(registry: FakeRegistry, connect: Connect
 
 
 def test_a_chunk_is_sent_before_the_next_is_made(registry: FakeRegistry, connect: Connect) -> None:
-    source = Growing(made=CHUNK)
+    source = Growing(DATA, made=CHUNK)
     arrived = threading.Event()
 
     def take(handler: Handler) -> Reply | None:
@@ -168,7 +104,7 @@ def test_cut_at_any_byte(
     registry.style = style
     for skip, at in cuts:
         registry.on("PATCH", UPLOADS, reset_at(at), skip=skip)
-    result = push(connect(registry, chunk_size=CHUNK), Growing())
+    result = push(connect(registry, chunk_size=CHUNK), Growing(DATA))
     assert stands(registry)
     assert registry.sessions == {} or style != "3.1"
     assert result.sent - result.repeated <= len(DATA)
@@ -177,7 +113,7 @@ def test_cut_at_any_byte(
 def test_an_answer_that_is_lost(registry: FakeRegistry, connect: Connect) -> None:
     registry.on("PATCH", UPLOADS, lose_answer, times=2)
     registry.on("PUT", UPLOADS, lose_answer)
-    result = push(connect(registry, chunk_size=CHUNK), Growing())
+    result = push(connect(registry, chunk_size=CHUNK), Growing(DATA))
     assert stands(registry)
     assert (result.sent, result.repeated) == (len(DATA), 0)
 
@@ -199,7 +135,7 @@ def has_it_when_asked(registry: FakeRegistry, source: Growing, at: int, name: st
 
 @pytest.mark.parametrize("at", [0, 2])
 def test_a_blob_that_stands_is_not_sent_on(registry: FakeRegistry, connect: Connect, state: Path, at: int) -> None:
-    source = Growing(made=(at + 1) * CHUNK)
+    source = Growing(DATA, made=(at + 1) * CHUNK)
     has_it_when_asked(registry, source, at)
     events: list[Event] = []
     result = push(connect(registry, chunk_size=CHUNK), source, events)
@@ -232,7 +168,7 @@ def test_a_blob_that_stands_ends_a_chunk_on_its_way(registry: FakeRegistry, conn
 
 
 def test_a_blob_that_can_be_mounted_is_not_sent_on(registry: FakeRegistry, connect: Connect) -> None:
-    source = Growing(made=CHUNK)
+    source = Growing(DATA, made=CHUNK)
     has_it_when_asked(registry, source, 0, "you/other")
     result = push(connect(registry, chunk_size=CHUNK), source, mount_from="you/other")
     assert (result.how, result.sent) == ("mounted", CHUNK)
@@ -241,7 +177,7 @@ def test_a_blob_that_can_be_mounted_is_not_sent_on(registry: FakeRegistry, conne
 
 
 def test_a_mount_that_is_not_made_changes_nothing(registry: FakeRegistry, connect: Connect) -> None:
-    source = Growing(made=CHUNK)
+    source = Growing(DATA, made=CHUNK)
     registry.on("PATCH", UPLOADS, lambda handler: (source.grow(), handler.dispatch())[1])
     result = push(connect(registry, chunk_size=CHUNK), source, mount_from="you/other")
     assert (result.how, result.sent) == ("pushed", len(DATA))
@@ -254,7 +190,7 @@ def test_no_answer_to_the_question_is_no(
     registry: FakeRegistry, connect: Connect, how: Callable[[Handler], Reply | None]
 ) -> None:
     registry.on("HEAD", "/blobs/", how)
-    result = push(connect(registry, chunk_size=CHUNK), Growing())
+    result = push(connect(registry, chunk_size=CHUNK), Growing(DATA))
     assert (result.how, result.sent) == ("pushed", len(DATA))
     assert stands(registry)
 
@@ -264,7 +200,7 @@ def test_what_travels_as_a_whole_waits_until_it_is_whole(registry: FakeRegistry,
     client = connect(registry, chunk_size=CHUNK, **({"upload": mode} if mode == "monolithic" else {}))
     if mode == "streamed":  # Google: no second PATCH
         registry.on("PATCH", UPLOADS, answer(405), skip=1)
-    source = Growing(made=0)
+    source = Growing(DATA, made=0)
     asked: list[int] = []
     wait = source.wait
 
@@ -285,7 +221,7 @@ def test_what_travels_as_a_whole_waits_until_it_is_whole(registry: FakeRegistry,
 
 
 def test_a_source_that_is_at_fault_closes_the_session(registry: FakeRegistry, connect: Connect, state: Path) -> None:
-    source = Growing(made=CHUNK)
+    source = Growing(DATA, made=CHUNK)
     registry.on("PATCH", UPLOADS, lambda handler: (source.fail(TreeError("changed", path="x")), handler.dispatch())[1])
     with pytest.raises(TreeError, match="changed"):
         push(connect(registry, chunk_size=CHUNK), source)
@@ -297,7 +233,7 @@ def test_a_source_that_only_stops_leaves_the_session(registry: FakeRegistry, con
     class StoppedError(Exception):
         pass
 
-    source = Growing(made=CHUNK)
+    source = Growing(DATA, made=CHUNK)
     registry.on("PATCH", UPLOADS, lambda handler: (source.fail(StoppedError()), handler.dispatch())[1])
     with pytest.raises(StoppedError):
         push(connect(registry, chunk_size=CHUNK), source)
@@ -318,9 +254,9 @@ def test_goes_on_after_being_killed_between_chunks(
     registry: FakeRegistry, connect: Connect, state: Path, style: str
 ) -> None:
     registry.style = style
-    push_until(connect(registry, chunk_size=CHUNK), Growing(made=300_000), 200_000)
+    push_until(connect(registry, chunk_size=CHUNK), Growing(DATA, made=300_000), 200_000)
     events: list[Event] = []
-    result = push(connect(registry, chunk_size=CHUNK), Growing(), events)
+    result = push(connect(registry, chunk_size=CHUNK), Growing(DATA), events)
     assert stands(registry)
     assert (result.sent, result.repeated, result.resumed) == (len(DATA) - 200_000, 0, 1)
     assert [event for event in events if isinstance(event, Resumed)] == [Resumed("rootfs", 200_000, None)]
@@ -343,8 +279,8 @@ def test_goes_on_in_the_middle_of_a_chunk_that_is_still_to_be_made(
     registry: FakeRegistry, connect: Connect, state: Path
 ) -> None:
     """The registry holds more than the journal knows of, and more than this run has made when it asks."""
-    kill_in_the_middle(registry, connect, Growing(made=300_000), 50_000)
-    source = Growing(made=0)
+    kill_in_the_middle(registry, connect, Growing(DATA, made=300_000), 50_000)
+    source = Growing(DATA, made=0)
     wait = source.wait
 
     def waited(offset: int | None) -> int:
@@ -362,7 +298,7 @@ def test_goes_on_in_the_middle_of_a_chunk_that_is_still_to_be_made(
 @pytest.mark.parametrize("at", [0, 199_999, 240_000])
 def test_other_bytes_begin_anew(registry: FakeRegistry, connect: Connect, state: Path, at: int) -> None:
     """Where the tree has changed in what was acknowledged, or in the chunk that was on its way."""
-    kill_in_the_middle(registry, connect, Growing(made=300_000), 50_000)
+    kill_in_the_middle(registry, connect, Growing(DATA, made=300_000), 50_000)
     data = DATA[:at] + bytes([DATA[at] ^ 1]) + DATA[at + 1 :]
     result = push(connect(registry, chunk_size=CHUNK), Growing(data))
     assert stands(registry, data)
@@ -371,7 +307,7 @@ def test_other_bytes_begin_anew(registry: FakeRegistry, connect: Connect, state:
 
 
 def test_a_change_behind_what_was_sent_costs_nothing(registry: FakeRegistry, connect: Connect, state: Path) -> None:
-    kill_in_the_middle(registry, connect, Growing(made=300_000), 50_000)
+    kill_in_the_middle(registry, connect, Growing(DATA, made=300_000), 50_000)
     data = DATA[:300_000] + noise(99_999, 8)
     result = push(connect(registry, chunk_size=CHUNK), Growing(data))
     assert stands(registry, data)
@@ -379,7 +315,7 @@ def test_a_change_behind_what_was_sent_costs_nothing(registry: FakeRegistry, con
 
 
 def test_a_shorter_blob_than_was_sent(registry: FakeRegistry, connect: Connect, state: Path) -> None:
-    kill_in_the_middle(registry, connect, Growing(made=300_000), 50_000)
+    kill_in_the_middle(registry, connect, Growing(DATA, made=300_000), 50_000)
     result = push(connect(registry, chunk_size=CHUNK), Growing(DATA[:150_000]))
     assert stands(registry, DATA[:150_000])
     assert result.sent == 150_000
@@ -390,23 +326,23 @@ def test_a_registry_that_claims_other_bytes_than_it_holds(
     registry: FakeRegistry, connect: Connect, state: Path, said: str
 ) -> None:
     """What a session is said to hold is believed until the digest decides; then all is sent again, once."""
-    push_until(connect(registry, chunk_size=CHUNK), Growing(made=300_000), 200_000)
+    push_until(connect(registry, chunk_size=CHUNK), Growing(DATA, made=300_000), 200_000)
     registry.on("GET", UPLOADS, change(Range=said))
-    push(connect(registry, chunk_size=CHUNK), Growing())
+    push(connect(registry, chunk_size=CHUNK), Growing(DATA))
     assert stands(registry)
 
 
 def test_a_journal_with_a_proof_that_is_none(registry: FakeRegistry, connect: Connect, state: Path) -> None:
-    push_until(connect(registry, chunk_size=CHUNK), Growing(made=300_000), 200_000)
+    push_until(connect(registry, chunk_size=CHUNK), Growing(DATA, made=300_000), 200_000)
     [path] = documents(state)
     path.write_text(json.dumps({**json.loads(path.read_text()), "proof": "200000:0"}))
-    result = push(connect(registry, chunk_size=CHUNK), Growing())
+    result = push(connect(registry, chunk_size=CHUNK), Growing(DATA))
     assert stands(registry)
     assert result.sent == len(DATA)
 
 
 def test_two_at_once_do_not_share_a_session(registry: FakeRegistry, connect: Connect, state: Path) -> None:
-    first, second = Growing(made=CHUNK), Growing()
+    first, second = Growing(DATA, made=CHUNK), Growing(DATA)
     thread = threading.Thread(target=push, args=(connect(registry, chunk_size=CHUNK), first))
     thread.start()
     first.grow(2 * CHUNK)
@@ -423,7 +359,7 @@ def test_a_state_directory_that_is_full(
     registry: FakeRegistry, connect: Connect, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The journal fails in the middle: one warning, and the upload goes on."""
-    push_until(connect(registry, chunk_size=CHUNK), Growing(made=300_000), 200_000)
+    push_until(connect(registry, chunk_size=CHUNK), Growing(DATA, made=300_000), 200_000)
     replaced: list[str] = []
 
     def replace(source: str, target: str) -> None:
@@ -432,7 +368,7 @@ def test_a_state_directory_that_is_full(
 
     client = connect(registry, chunk_size=CHUNK)
     monkeypatch.setattr("fastoci.registry.statedir.os.replace", replace)
-    push(client, Growing())
+    push(client, Growing(DATA))
     assert stands(registry)
     assert replaced
     assert documents(state) == [], "an old note would be worse than none"
@@ -441,5 +377,5 @@ def test_a_state_directory_that_is_full(
 def test_a_digest_that_is_refused_is_looked_into(registry: FakeRegistry, connect: Connect) -> None:
     registry.on("PUT", UPLOADS, error(400, "DIGEST_INVALID"), times=2)
     with pytest.raises(BlobMismatchError, match="does not receive rootfs as it was sent"):
-        push(connect(registry, chunk_size=CHUNK), Growing())
+        push(connect(registry, chunk_size=CHUNK), Growing(DATA))
     assert not stands(registry)

@@ -60,6 +60,7 @@ def everything(client: RegistryClient, sink: Callable[[Event], None]) -> list[Re
     for ask in (
         lambda: client.check_login(),
         lambda: client.check_push("me/base"),
+        lambda: client.close_opened(),
         lambda: upload_blob(client, "me/base", described(DATA), Bytes(DATA), title="layer", sink=sink),
         lambda: client.put_manifest("me/base", "1", OCI_MANIFEST, MANIFEST),
         lambda: client.get_manifest("me/base", "1"),

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from fake_registry import PASSWORD, PROFILES, USER, FakeRegistry
 from registrykit import Bytes, File, described, noise
-from soakscript import PULL_FAULTS, PUSH_FAULTS, Script
+from soakscript import LOOPING, PULL_FAULTS, PUSH_FAULTS, Script, declared, reset
 
 from fastoci.copy import copy
-from fastoci.errors import BlobMismatchError, FastociError, InvalidImageError, RegistryError
+from fastoci.errors import FastociError, RegistryError
 from fastoci.events import Event
 from fastoci.registry.client import RegistryClient
 from fastoci.registry.options import RegistryOptions
@@ -27,33 +27,8 @@ from imagekit import LayoutKit, make_tar, push_by_hand
 from oracles.longform import LONG, times
 
 LOGIN = (USER, PASSWORD)
-# Requests that no script takes: who makes more of them goes round in a circle.
-LOOPING = 1500
 
 Connect = Callable[..., RegistryClient]
-
-
-def declared(caught: BaseException, seed: int, *, lied: bool = True) -> None:
-    """Assert that a failure is one that was meant to be, and says what it has to say."""
-    assert isinstance(caught, FastociError), f"seed {seed}"
-    # That an image is not what it should be is said of one that is not.
-    assert lied or not isinstance(caught, BlobMismatchError | InvalidImageError), f"seed {seed}: {caught}"
-    assert caught.exit_code in {1, 3, 4, 5}, f"seed {seed}"
-    assert caught.cause or isinstance(caught, InvalidImageError), f"seed {seed}: {caught!r}"
-    text = f"{caught.what} {caught.cause} {caught.hint}"
-    assert text.isprintable(), f"seed {seed}: {text!r}"
-    assert len(text) < 1500, f"seed {seed}: {text!r}"
-    assert "_state" not in text, f"seed {seed}"
-    assert PASSWORD not in text, f"seed {seed}"
-
-
-def reset(registry: FakeRegistry, auth: str | None) -> None:
-    for memory in (registry.blobs, registry.manifests, registry.sessions, registry.tokens, registry.signatures):
-        memory.clear()
-    for seen in (registry.seen, registry.storage_seen, registry.rules):
-        seen.clear()
-    registry.auth = auth
-    registry.repositories = {"me/base"}
 
 
 def push(client: RegistryClient, source: Bytes, events: list[Event], mount: str | None = None) -> None:

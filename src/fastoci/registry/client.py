@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["RegistryClient"]
 
 _ABORT_TIMEOUT = 10.0
+_OPENED_LIFE = 60.0  # seconds within which a session that was opened is used: nobody forgets one so soon
 
 # The host that speaks for Docker Hub, whatever name references have for it.
 _HUB_API = "registry-1.docker.io"
@@ -86,6 +87,7 @@ class RegistryClient:
         self._auth = Authenticator(host, self.options, self._transport, sink, patiently=self.patiently, clock=clock)
         self._lock = threading.Lock()
         self._origin: Origin | None = None
+        self._opened: dict[str, tuple[Response, Url, float]] = {}  # by repository: what opened a session, which, when
         self.mended = 0  # how often a stream of a blob was gone on with after it had broken off
 
     def __enter__(self) -> Self:
@@ -142,7 +144,9 @@ class RegistryClient:
         response.close()
 
     def check_push(self, repository: str) -> None:
-        """Prove that blobs may be pushed, by opening an upload session and closing it, before anything is read.
+        """Prove that blobs may be pushed, by opening an upload session, before anything is read.
+
+        The first upload to the repository that needs a session takes this one.
 
         Args:
             repository: The path at this registry.
@@ -167,11 +171,35 @@ class RegistryClient:
             raise self.refused(response, what, scopes, hint="some registries want the repository to be made first")
         if response.status not in {201, 202}:
             raise self.refused(response, what, scopes)
-        location = response.header("Location")
         response.close()
-        if location is not None:
-            self.abort(self.resolve(response, location), repository)
+        location = response.header("Location")
+        if location is not None and response.status == 202:
+            opened = self.resolve(response, location)
+            with self._lock:
+                self._opened[repository] = response, opened, self.pacer.clock()
         self.sink(PushAllowed(f"{self.host}/{repository}"))
+
+    def take_opened(self, repository: str) -> Response | None:
+        """Return, once, the answer that opened a session when pushing was proven to be allowed; None where none did.
+
+        Args:
+            repository: The path at this registry.
+        """
+        with self._lock:
+            found = self._opened.pop(repository, None)
+        if found is None:
+            return None
+        response, location, when = found
+        if self.pacer.clock() - when < _OPENED_LIFE:
+            return response
+        self.abort(location, repository)
+        return None
+
+    def close_opened(self) -> None:
+        """Close the sessions that no upload has taken."""
+        while self._opened:
+            repository, (_, location, _) = self._opened.popitem()
+            self.abort(location, repository)
 
     def blob_size(self, repository: str, digest: Digest, *, scopes: Scopes | None = None) -> int | None:
         """Return how many bytes a blob has, None where the registry does not have it.

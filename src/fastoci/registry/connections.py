@@ -39,14 +39,19 @@ Guard = Callable[[str, str], None]
 # log, where a session or a signature does not belong. No real header can begin with a colon.
 TARGET = ":path"
 
-# Beside urllib3's own (no Nagle): a dead peer is noticed while a commit is waited for, and no more than a piece waits
-# in the kernel to be sent, so that progress is what went out and a cut connection takes little with it.
+# What waits in the kernel to be sent: little, so that progress is what went out and a cut connection takes little with
+# it; but as much as the line takes in AHEAD seconds, or a fast one is fed by the spoonful.
+AHEAD = 0.02
+LEAST_AHEAD, MOST_AHEAD = 256 << 10, 4 << 20
+_MEASURED = 4 << 20  # bytes after each of which it is looked how fast the line is
+
+# Beside urllib3's own (no Nagle): a dead peer is noticed while a commit is waited for.
 SOCKET_OPTIONS = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 256 << 10),
+    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, LEAST_AHEAD),
 ]
 SEND_TIMEOUT = 60.0  # seconds for the kernel to take one piece of a body
 HEADER_SECONDS = 60.0  # for all headers of an answer, from its first byte on
@@ -154,6 +159,10 @@ class _Upload(HTTPConnection):
     _unfinished = False
     _answers = 0
     _last_used = 0.0
+    # Of the body: bytes since it was looked how fast the line is, when that was, and what may wait in the kernel.
+    _gone = 0
+    _looked = 0.0
+    _ahead = LEAST_AHEAD
 
     # urllib3 passes more arguments from version to version; here and below they go through as they come.
     def __init__(self, *arguments: Any, watch: Watch, guard: Guard, **options: Any) -> None:  # noqa: ANN401 - see above
@@ -175,6 +184,7 @@ class _Upload(HTTPConnection):
     def connect(self) -> None:
         self._unfinished = False
         self._answers = 0
+        self._ahead = LEAST_AHEAD
         super().connect()
         self._watch.enter(self)
 
@@ -206,6 +216,7 @@ class _Upload(HTTPConnection):
     def endheaders(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed through
         super().endheaders(*arguments, **options)
         self._in_body = True
+        self._gone, self._looked = 0, time.monotonic()
 
     def send(self, data: Any) -> None:  # noqa: ANN401 - passed through
         if self._in_body and self._answered_early():
@@ -218,12 +229,27 @@ class _Upload(HTTPConnection):
                 self._send_part(data)
             else:
                 super().send(data)
+                self._went_out(len(data))
         except OSError:
             self._unfinished = True
             raise
 
+    def _went_out(self, size: int) -> None:
+        """Have as much wait in the kernel as the line takes in a moment, by how fast it took the last megabytes."""
+        self._gone += size
+        if self._gone < _MEASURED or not isinstance(self.sock, socket.socket):
+            return
+        now = time.monotonic()
+        ahead = int(AHEAD * self._gone / max(now - self._looked, 1e-6))
+        ahead = max(LEAST_AHEAD, min(ahead, MOST_AHEAD))
+        if not self._ahead / 2 < ahead < self._ahead * 2:
+            self._ahead = ahead
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, ahead)
+        self._gone, self._looked = 0, now
+
     def _send_part(self, part: FilePart) -> None:
         done = self._sendfile(self.sock, part) if type(self.sock) is socket.socket else 0
+        self._went_out(done)
         for data in part.read(done) if done < part.size else ():
             self.send(data)
 

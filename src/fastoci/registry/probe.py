@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastoci.errors import RegistryError, RegistryResponseError
 from fastoci.registry.faults import Fault, TransportError
+from fastoci.registry.patience import is_passing
 from fastoci.registry.refusals import cause_of, refusal, unreachable
 from fastoci.registry.tls import certificate_directory
 from fastoci.registry.urls import Origin, Url, is_loopback
@@ -46,19 +47,14 @@ def find_origin(
     """
     *uncertain, origin = _candidates(host, port, client.options)
     doubt: RegistryError | None = None
+    response: Response | None = None
     for candidate in uncertain:
-        doubt = _doubt(client.host, candidate, transport)
+        response, doubt = _ask_once(client.host, candidate, transport)
         if doubt is None:
             origin = candidate
             break
-    limit = None if doubt is None else 1
-    try:
-        response = client.patiently(lambda: transport.send("GET", Url(origin, "/v2/")), limit=limit)
-    except RegistryError as error:
-        cause = error.__cause__
-        if doubt is not None and isinstance(cause, TransportError) and cause.fault in _NOT_THIS_PROTOCOL:
-            raise doubt from error
-        raise
+    if response is None or doubt is not None or is_passing(response.status):
+        response = _ask(client, origin, transport, doubt)
     response.close()
     if response.status == 401:
         auth.challenged(response)
@@ -79,15 +75,26 @@ def _candidates(host: str, port: int | None, options: RegistryOptions) -> list[O
     return [secure] if options.tls_verify else [secure, clear]
 
 
-def _doubt(name: str, candidate: Origin, transport: Transport) -> RegistryError | None:
-    """Ask once whether an origin is the right one; return what speaks against it, None where nothing does."""
+def _ask_once(name: str, candidate: Origin, transport: Transport) -> tuple[Response | None, RegistryError | None]:
+    """Ask once whether an origin is the right one; return its answer, if any, and what speaks against it, if anything."""
     try:
         response = transport.send("GET", Url(candidate, "/v2/"))
     except TransportError as error:
         other = error.fault in _NOT_THIS_PROTOCOL or (error.fault is Fault.REFUSED and candidate.port == 443)
-        return unreachable(name, error) if other else None
+        return None, unreachable(name, error) if other else None
     response.close()
-    return _no_registry(name, response) if response.status == _HTTP_TO_TLS else None
+    return response, _no_registry(name, response) if response.status == _HTTP_TO_TLS else None
+
+
+def _ask(client: RegistryClient, origin: Origin, transport: Transport, doubt: RegistryError | None) -> Response:
+    """Ask patiently; only once where another protocol was tried before, and that `doubt` may be what is wrong."""
+    try:
+        return client.patiently(lambda: transport.send("GET", Url(origin, "/v2/")), limit=None if doubt is None else 1)
+    except RegistryError as error:
+        cause = error.__cause__
+        if doubt is not None and isinstance(cause, TransportError) and cause.fault in _NOT_THIS_PROTOCOL:
+            raise doubt from error
+        raise
 
 
 def _is_registry(response: Response) -> bool:

@@ -169,6 +169,9 @@ def _check(work: UploadWork) -> Step:
 def _open(work: UploadWork) -> Step:
     """Ask for an upload session, or for the blob to be mounted (distribution specification, "Mounting a blob")."""
     mounting = work.mount_from if work.blob is not None else None
+    opened = None if mounting is not None else work.client.take_opened(work.repository)
+    if opened is not None:
+        return _begin(work, opened)
     path, scopes = work.mount_request()
     try:
         response = work.ask("POST", path, scopes=scopes)

@@ -166,7 +166,9 @@ def _digest_refused(work: UploadWork, response: Response) -> Step:
     found = digest_of(work.source, work.digest)
     if found != work.digest.hex:
         raise BlobMismatchError(
-            f"{work.title} changed while it was sent", cause=f"its digest was {work.digest}, now it is {found}"
+            f"{work.title} is not what it should be",
+            cause=f"{cause_of(response)}; its bytes have the digest {work.digest.algorithm}:{found}, not {work.digest}",
+            hint="it is damaged, or was changed while it was sent: build or copy the image again",
         )
     if work.digest_refused:
         raise BlobMismatchError(
