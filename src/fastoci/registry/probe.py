@@ -76,7 +76,7 @@ def _candidates(host: str, port: int | None, options: RegistryOptions) -> list[O
 
 
 def _ask_once(name: str, candidate: Origin, transport: Transport) -> tuple[Response | None, RegistryError | None]:
-    """Ask once whether an origin is the right one; return its answer and what speaks against it, each if there is any."""
+    """Ask once whether an origin is the right one; return its answer and what speaks against it, if there is any."""
     try:
         response = transport.send("GET", Url(candidate, "/v2/"))
     except TransportError as error:
