@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from fastoci.images.documents import read_document
 from fastoci.images.files import FileTree, read_layer
 from fastoci.images.source import open_image
 from imagekit import ZSTD, LayoutKit, compress_zstd, make_tar, noise, push_by_hand
+from oracles.hostile import sparse
 
 MTIME = 1_700_000_000
 
@@ -191,6 +193,35 @@ def test_members_of_an_index(kit):
     assert not diff(f"oci:{kit}:a", f"oci:{kit}:a", platform=Platform.parse("linux/arm64"))
     with pytest.raises(ImageNotFoundError):
         diff(f"oci:{kit}:a", f"oci:{kit}:b", platform=Platform.parse("linux/arm64"))
+
+
+def test_holes_cost_nothing(kit):
+    """And are the zeros that they read as, however the archive says where they are."""
+    size, end = 1 << 38, bytes(1024)
+    tars = {
+        "a": sparse(b"1\n%d\n4\n" % (size // 2), data=b"data", size=size),
+        "same": sparse(b"2\n4096\n9000\n%d\n4\n" % (size // 2), data=bytes(9000) + b"data", size=size),
+        "other": sparse(b"1\n%d\n4\n" % (size // 2 + 1), data=b"data", size=size),
+    }
+    for name, tar in tars.items():
+        kit.add(kit.image(tar + end), name)
+    assert changes(diff(f"oci:{kit}:a", f"oci:{kit}:same")) == {}
+    found = diff(f"oci:{kit}:a", f"oci:{kit}:other")
+    assert changes(found) == {"sparse": ("content",)}
+    assert [found.to_json()["files"][0][side]["content"] for side in "ab"] == [None, None]
+
+
+def test_a_file_with_zeros_is_the_same_however_it_was_archived(kit):
+    data = b"x" * 5000 + bytes(20_000) + b"y" * 3
+    dense = make_tar({"sparse": data})
+    kit.add(kit.image(dense), "dense")
+    kit.add(kit.image(make_tar({"sparse": data[:-1] + b"z"})), "other")
+    map_ = b"2\n0\n5000\n25000\n3\n"
+    kit.add(kit.image(sparse(map_, data=b"x" * 5000 + b"y" * 3, size=len(data)) + bytes(1024)), "sparse")
+    ignored = ["mode", "owner", "mtime"]
+    assert changes(diff(f"oci:{kit}:dense", f"oci:{kit}:sparse", ignore=ignored)) == {}
+    found = diff(f"oci:{kit}:dense", f"oci:{kit}:other", ignore=ignored)
+    assert found.to_json()["files"][0]["a"]["content"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def test_at_a_registry_and_with_zstd(kit, hub):

@@ -13,6 +13,7 @@ from fastoci.build import build
 from fastoci.cli.reportpage import page
 from fastoci.report import make_report
 from imagekit import make_tar, noise
+from oracles.hostile import sparse
 
 VOID = {"meta", "br"}
 OPTIONAL_END = {"tr", "td", "th"}
@@ -102,6 +103,13 @@ def test_names_cannot_become_html(kit):
     assert "\x1b" not in text
     found = Page(text)
     assert "<script>alert(1)" in found.text
+
+
+def test_holes_are_not_read(kit):
+    tar = sparse(b"1\n%d\n4\n" % (1 << 38), data=b"data", size=1 << 39)
+    kit.add(kit.image(tar + bytes(1024)), "1")
+    report = make_report(f"oci:{kit}:1")
+    assert (report.size, report.files) == (1 << 39, (("sparse", 1 << 39),))
 
 
 def test_an_image_of_nothing(kit):

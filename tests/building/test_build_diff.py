@@ -25,6 +25,7 @@ from fastoci.unpack import unpack
 from fastoci.validate import validate
 from imagekit import CONFIG
 from oracles.changesets import copy_tree
+from oracles.hostile import sparse
 from oracles.longform import times
 from oracles.nasty import is_root
 from oracles.randomtrees import PAIRS, made
@@ -278,6 +279,19 @@ class TestImages:
         os.mknod(tree / "null", 0o20644, os.makedev(1, 5))
         os.utime(tree / "null", (5, 5))
         assert self.diff(kit, base, tree) == ["null"]
+
+    def test_holes_cost_nothing(self, kit, tmp_path):
+        tar = sparse(b"1\n%d\n4\n" % (1 << 38), data=b"data", size=1 << 39)
+        kit.add(kit.image(tar + bytes(1024)), "base")
+        base = f"oci:{kit}:base"
+        tree = unpacked(base, tmp_path)
+        assert self.diff(kit, base, tree) == []
+        status = os.stat(tree / "sparse")
+        with open(tree / "sparse", "r+b") as file:
+            file.seek(5)
+            file.write(bytes(3))
+        os.utime(tree / "sparse", ns=(0, status.st_mtime_ns))
+        assert self.diff(kit, base, tree) == []
 
     def test_one_without_layers(self, kit, new):
         config = kit.blob(json.dumps(kit.config([])).encode(), CONFIG)
