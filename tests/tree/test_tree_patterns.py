@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastoci._engine.plan import Plan
 from fastoci.errors import StoreError, UsageError
-from fastoci.tree.patterns import compile_patterns, read_ignorefile
+from fastoci.tree.patterns import compile_patterns, pattern_of, read_ignorefile
 from oracles.packing import entries, scan
 from oracles.patternreference import excludes
 from oracles.privileges import unprivileged
@@ -281,6 +281,41 @@ def test_an_excluded_directory_is_only_looked_into_for_what_may_be_let_in(tmp_pa
     finally:
         os.close(fd)
         os.chmod(tmp_path / "closed", 0o700)
+
+
+NAMES = st.one_of(
+    st.text("*?[]\\! -#a^.b\u2003\n", min_size=1, max_size=4),
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=4),
+    st.binary(min_size=1, max_size=4).map(lambda name: name.translate(None, b"/\0").decode("utf-8", "surrogateescape")),
+).filter(lambda name: name not in ("", ".", ".."))
+
+
+@given(st.lists(NAMES, min_size=1, max_size=3), st.lists(NAMES, min_size=1, max_size=3))
+@settings(max_examples=300)
+def test_the_pattern_of_a_path_matches_it_and_none_beside_it(names, others):
+    path, other = "/".join(names), "/".join(others)
+    matcher = compile_patterns((pattern_of(path),))
+    assert matcher.excludes_path(path.encode("utf-8", "surrogateescape"))
+    if path.isprintable() and not f"{other}/".startswith(f"{path}/"):
+        assert not matcher.excludes_path(other.encode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("var/log/app.log", "var/log/app.log"),
+        ("!bang", "\\!bang"),
+        ("a!", "a!"),
+        ("[x]/st*r?", "\\[x]/st\\*r\\?"),
+        ("back\\slash", "back\\\\slash"),
+        (" lead/trail ", "[ ]lead/trail[ ]"),
+        (" ", "[ ]"),
+        ("new\nline", "new?line"),
+        ("caf\udce9", "caf?"),
+    ],
+)
+def test_the_pattern_of_a_path(path, pattern):
+    assert pattern_of(path) == pattern
 
 
 class TestIgnoreFile:

@@ -130,6 +130,10 @@ def test_a_name_that_is_not_utf8(tree):
         (EngineFault("changed", b"", errno.ESTALE, 0, 0), "src was replaced while it was packed"),
         (EngineFault("xattr name", b"a", 0, 0, 0), "src/a has an extended attribute with '=' in its name"),
         (EngineFault("headers", b"a", 0, 524288, 600000), "its headers take 600,000 bytes; there is room for 524,288"),
+        (
+            EngineFault("size", b"a", 0, 2**62, 2**63 - 1),
+            "src/a is too large for the layer: it has 9,223,372,036,854,775,807 bytes, holes included; there is room for 4",
+        ),
         (EngineFault("read", b"a", errno.EIO, 0, 0), "cannot read src/a: input/output error"),
         (EngineFault("xattr", b"a", errno.EIO, 0, 0), "cannot read the extended attributes of src/a"),
         (EngineFault("stat", b".", errno.EIO, 0, 0), "cannot ask for the status of src: "),

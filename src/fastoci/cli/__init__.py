@@ -22,6 +22,7 @@ def main() -> None:
             sys.exit(0)
         except (AttributeError, OSError):
             pass  # there is none, or nobody takes it: what comes below has the words for that
+    _begin_in_utf8()
     import gc
 
     # Imports make thousands of objects that stay: with the default of 700 the collector looks through them again and
@@ -36,6 +37,16 @@ def main() -> None:
         sys.stderr.write("error: interrupted\n")
         code = 130
     _end(code)
+
+
+def _begin_in_utf8() -> None:
+    """Begin again in UTF-8 mode where the locale has another encoding.
+
+    What the user writes goes into images and is compared with names of files, all of which are UTF-8; and the same
+    command shall make the same image in every locale. Python has no way to change its mind (PEP 540).
+    """
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _end(code: int) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 
 from fastoci._engine import EngineFault
 from fastoci.errors import TreeChangedError, TreeError, TreeNameError, reason
+from fastoci.tree.patterns import pattern_of
 
 __all__ = ["explain"]
 
@@ -40,7 +42,7 @@ def explain(fault: EngineFault, source: str) -> TreeError:
             f"{path} is named like a whiteout",
             path=path,
             cause="in a layer a name that begins with .wh. removes a file of the layers below",
-            hint=f"rename it, or --exclude {relative}; if it is meant as a whiteout, --whiteouts keep",
+            hint=f"rename it, or {exclusion(relative)}; if it is meant as a whiteout, --whiteouts keep",
         )
     if fault.kind == "xattr name":
         return TreeNameError(
@@ -56,9 +58,16 @@ def explain(fault: EngineFault, source: str) -> TreeError:
             cause=f"its headers take {fault.found:,} bytes; there is room for {fault.expected:,}",
             hint="pack with --no-xattrs",
         )
+    if fault.kind == "size":
+        return TreeError(
+            f"{path} is too large for the layer",
+            path=path,
+            cause=f"it has {fault.found:,} bytes, holes included; there is room for {fault.expected:,}",
+            hint=None if relative == "." else exclusion(relative),
+        )
     hint = None
     if fault.error in (errno.EACCES, errno.EPERM):
-        hint = "run as its owner or as root" + ("" if relative == "." else f", or --exclude {relative}")
+        hint = "run as its owner or as root" + ("" if relative == "." else f", or {exclusion(relative)}")
     return TreeError(
         f"cannot {_ACTIONS[fault.kind]} {path}",
         path=path,
@@ -66,6 +75,15 @@ def explain(fault: EngineFault, source: str) -> TreeError:
         hint=hint,
         errno=fault.error,
     )
+
+
+def exclusion(relative: str) -> str:
+    """Return the option that leaves a path out and nothing else, as a shell takes it.
+
+    Args:
+        relative: The path beneath the source, bytes that are not UTF-8 as the file system has them (surrogateescape).
+    """
+    return f"--exclude {shlex.quote(pattern_of(relative))}"
 
 
 def _changed(fault: EngineFault, path: str, relative: str) -> TreeChangedError:
@@ -83,6 +101,6 @@ def _changed(fault: EngineFault, path: str, relative: str) -> TreeChangedError:
         cause=f"{cause}; nothing was tagged or kept",
         hint="stop its writer, or pack a snapshot"
         if relative == "."
-        else f"stop its writer, pack a snapshot, or --exclude {relative}",
+        else f"stop its writer, pack a snapshot, or {exclusion(relative)}",
         errno=fault.error or None,
     )

@@ -13,7 +13,7 @@ import re
 from fastoci._engine.pattern import PatternSet
 from fastoci.errors import StoreError, UsageError
 
-__all__ = ["compile_patterns", "read_ignorefile"]
+__all__ = ["compile_patterns", "pattern_of", "read_ignorefile"]
 
 Token = tuple[str, int | list[tuple[int, int]] | None]
 _IGNOREFILE_LIMIT = 4 * 1024 * 1024
@@ -98,6 +98,26 @@ def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:
         if text:
             compiled.append((negated, _translate(text, pattern)))
     return PatternSet(compiled)
+
+
+def pattern_of(path: str) -> str:
+    """Return the pattern that matches a path, and none beside it, where that can be written down.
+
+    A character that no terminal shows is a `?`, which any other one would match as well.
+
+    Args:
+        path: From the root of the tree, normal.
+    """
+    escaped = "".join(
+        f"\\{character}" if character in "*?[\\" else character if character.isprintable() else "?" for character in path
+    )
+    if escaped.startswith("!"):
+        escaped = "\\" + escaped
+    # White space around a pattern does not count, and a backslash would not keep it at the end.
+    for place in (-1, 0):
+        if escaped[place] == " ":
+            escaped = f"{escaped[:-1]}[ ]" if place else f"[ ]{escaped[1:]}"
+    return escaped
 
 
 def _clean(text: str) -> str:
