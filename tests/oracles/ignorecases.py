@@ -296,6 +296,51 @@ a***b
 ****
 ***/a
 **/***
+foo|*.txt
+pi|p*
+pi\|p*
+[|]*
+p[i]|pe
+{br}*
+{b,r}*
+a{1}*
+a{1,}*
+a{1,2}?
+a{01}*
+a\{1}*
+{br}{0}*
+q^*
+^a*
+q\^*
+dash[-_]name
+dash*[-_]name
+das*[-_]name
+das*[_-]name
+das*[a-]name
+das*[+--]name
+das*[a-b-c]name
+*[]]*
+b*[]]*
+[x*[]]
+\[x*[]]
+foo*[]b]ar
+fo*[^]x]bar
+foo*[z-a]
+foo*[
+foo*\
+.*[-h]*
+?*[-h]*
+das?[-a]name
+x\☺y
+x[\☺]y
+[\q]*
+[\d-x]*
+[a-\d]*
+[[:^alpha:]]*
+[[:alpha]*
+[[:]*
+\_
+\-
 """
 
 _SEVERAL = (
@@ -370,6 +415,13 @@ _SEVERAL = (
     "*\n!.",
     "*\n!/",
     "! docs\ndocs",
+    "!/ ///",
+    "docs\n!/ docs/README.md",
+    "*\n!d*[-o]cs",
+    "*\n!fo*[b-]ar",
+    "/!bang",
+    "*\n./!docs",
+    "*\n\\!bang\n/!!bang",
     "docs\n! docs/README.md ",
     "docs\n  !docs/README.md",
     "docs\n!  docs/README.md",

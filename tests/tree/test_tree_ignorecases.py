@@ -16,9 +16,15 @@ from oracles.packing import entries, scan
 RECORDED = json.loads((Path(__file__).parent / "ignorecases.json").read_text())
 BY_TEXT = {record["ignore"]: record for record in RECORDED["cases"]}
 
-# A star or a question mark ends a class, to BuildKit, and a `\b` is a regular expression's: they mean something that
-# nobody would write, so that it is better said than done.
-REFUSED = {"st[*]r", "a[?]b", "f[*]o", "f[a*]o", "\\b"}
+# A star or a question mark ends a class, to BuildKit; beside wildcards a `|`, a `^`, a `{1}`, a `\b` and a backslash at
+# the end are a regular expression's. They mean something that nobody would write, so that it is better said than done.
+REFUSED = {
+    *("st[*]r", "a[?]b", "f[*]o", "f[a*]o", "[x*[]]"),
+    *("foo|*.txt", "pi|p*", "p[i]|pe"),
+    *("q^*", "^a*"),
+    *("a{1}*", "a{1,}*", "a{1,2}?", "{br}{0}*"),
+    *("\\b", "foo*\\", "[[:^alpha:]]*"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,9 @@ def _begin_in_utf8() -> None:
     command shall make the same image in every locale. Python has no way to change its mind (PEP 540).
     """
     if sys.getfilesystemencoding() != "utf-8" and sys.executable:
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+        os.execv(  # noqa: S606 - the interpreter that runs this, and no shell
+            sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        )
 
 
 def _end(code: int) -> None:

@@ -39,7 +39,12 @@ _NAMED_CLASSES = {
     "word": _WORD,
     "xdigit": [_DIGIT, (0x41, 0x46), (0x61, 0x66)],
 }
-_NAMED_CLASS = re.compile(r"\[:([a-z]+):\]")
+_CHUNK = re.compile(r"(?:\\.|\[(?:\\.|[^]\\])*(?:\]|$)|[^*\\[])*\\?", re.DOTALL)
+"""What stands before the next star, as Go's filepath.Match has it: one in brackets is none."""
+_NAMED_CLASS = re.compile(r"\[:(.*?):\]")
+_REPETITION = re.compile(r"\{(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)?)?\}")
+_SPECIAL = "*?[]\\^|{"
+"""What a path has before a backslash to stand for itself, whatever is beside it."""
 
 
 def read_ignorefile(path: str) -> tuple[str, ...]:
@@ -82,7 +87,8 @@ def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:
     """Return the matcher for an ordered set of patterns.
 
     Raises:
-        UsageError: A pattern is `!` alone, ends in a backslash, or has a malformed class.
+        UsageError: A pattern is `!` alone, ends in a backslash, has a malformed class, or means something to Docker's
+            matcher that nobody would write.
     """
     compiled = []
     for pattern in patterns:
@@ -90,11 +96,16 @@ def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:
         negated = text.startswith("!")
         if negated:
             text = text[1:].strip()
-            if not text or not posixpath.normpath(text).strip("/"):
+            if not text or not posixpath.normpath(text).strip("/").strip():
                 raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the exclamation mark")
         text = _clean(text)
         # Docker's reader and its matcher each trim and clean, one after the other: `docs /` is `docs`.
         text = _clean(text.rstrip() if negated else text.strip())
+        # And the matcher, which comes after the cleaning, takes `/!docs` for an exception as well.
+        if not negated and text.startswith("!"):
+            negated, text = True, text[1:]
+            if not text:
+                raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the exclamation mark")
         if text:
             compiled.append((negated, _translate(text, pattern)))
     return PatternSet(compiled)
@@ -109,7 +120,8 @@ def pattern_of(path: str) -> str:
         path: From the root of the tree, normal.
     """
     escaped = "".join(
-        f"\\{character}" if character in "*?[\\" else character if character.isprintable() else "?" for character in path
+        f"\\{character}" if character in _SPECIAL else character if character.isprintable() else "?"
+        for character in path
     )
     if escaped.startswith("!"):
         escaped = "\\" + escaped
@@ -138,6 +150,7 @@ def _translate(text: str, pattern: str) -> list[list[Token]]:
     Two plain forms have a wider meaning than the general one, as in Docker's matcher: `text**` matches whatever begins
     with `text`, and `**text` whatever ends with it.
     """
+    _check_syntax(text, pattern)
     literal = text.strip("*")
     if literal and not any(character in literal for character in "*?[]\\"):
         if text == literal + "**":
@@ -154,8 +167,37 @@ def _literals(text: str) -> list[Token]:
     return [("literal", _point(character)) for character in text]
 
 
-def _tokens(text: str, pattern: str) -> list[Token]:
+def _check_syntax(text: str, pattern: str) -> None:
+    """Refuse what Docker's matcher refuses: it asks Go's filepath.Match for the syntax, with the path `.`.
+
+    That looks at what stands between stars, one after the other, and ends at the first that a `.` does not match. So
+    `[-_]` is malformed and `lib*[-_]` is not; then a class is what Go's regular expressions make of it.
+    """
+    dot_left = True
+    while text:
+        has_star = text.startswith("*")
+        text = text.lstrip("*")
+        chunk = _CHUNK.match(text)[0]  # type: ignore[index]  # it matches anything
+        text = text[len(chunk) :]
+        tokens = _tokens(chunk, pattern, strict=True)
+        if not tokens and not has_star:
+            return
+        if tokens:
+            if not (dot_left and len(tokens) == 1 and PatternSet([(False, [tokens])]).excludes_path(b".")):
+                return
+            dot_left = False
+
+
+def _tokens(text: str, pattern: str, *, strict: bool = False) -> list[Token]:
+    """Return the program of a pattern.
+
+    Args:
+        text: The pattern, or a part of it.
+        pattern: All of it, for messages.
+        strict: Whether its classes are as Go's filepath.Match has them, and not its regular expressions.
+    """
     tokens: list[Token] = []
+    is_expression = any(character in text for character in "*?[]\\")
     at = 0
     while at < len(text):
         character = text[at]
@@ -179,7 +221,13 @@ def _tokens(text: str, pattern: str) -> list[Token]:
             tokens.append(_escaped(text[at], pattern))
             at += 1
         elif character == "[":
-            at = _class(text, at, tokens, pattern)
+            at = _class(text, at, tokens, pattern, strict=strict)
+        elif is_expression and (character in "|^" or _REPETITION.match(text, at - 1)):
+            raise UsageError(
+                f"illegal exclude pattern {pattern!r}",
+                cause=f"beside wildcards a {character!r} is a regular expression's, to Docker's builder",
+                hint=f"write \\{character} for the character itself",
+            )
         else:
             tokens.append(("literal", _point(character)))
     return tokens
@@ -195,33 +243,33 @@ def _escaped(character: str, pattern: str) -> Token:
         return "literal", _CONTROLS[character]
     if character.lower() in _ESCAPED_CLASSES:
         return ("class" if character.islower() else "class_not"), list(_ESCAPED_CLASSES[character.lower()])
-    if character.isalnum() and not "\udc80" <= character <= "\udcff":
+    if (character.isalnum() or not character.isascii()) and not "\udc80" <= character <= "\udcff":
         raise UsageError(f"illegal exclude pattern {pattern!r}", cause=f"a backslash before {character!r}")
     return "literal", _point(character)
 
 
-def _class(text: str, at: int, tokens: list[Token], pattern: str) -> int:
-    """Translate the class that begins at `at`, after its bracket, and return where it ends."""
+def _class(text: str, at: int, tokens: list[Token], pattern: str, *, strict: bool) -> int:
+    """Translate the class that begins at `at`, after its bracket, and return where it ends. `strict`: see `_tokens`."""
     negated = text[at : at + 1] == "^"
     if negated:
         at += 1
     ranges: list[tuple[int, int]] = []
     while not ranges or text[at : at + 1] != "]":
-        named = _NAMED_CLASS.match(text, at)
+        named = None if strict else _NAMED_CLASS.match(text, at)
         if named is not None:
             if named[1] not in _NAMED_CLASSES:
                 raise UsageError(f"illegal exclude pattern {pattern!r}", cause=f"no class is called {named[1]!r}")
             ranges += _NAMED_CLASSES[named[1]]
             at = named.end()
             continue
-        if text[at : at + 1] == "\\" and text[at + 1 : at + 2] in _ESCAPED_CLASSES:
+        if not strict and text[at : at + 1] == "\\" and text[at + 1 : at + 2] in _ESCAPED_CLASSES:
             ranges += _ESCAPED_CLASSES[text[at + 1]]
             at += 2
             continue
-        low, at = _class_member(text, at, pattern)
+        low, at = _class_member(text, at, pattern, strict=strict)
         high = low
-        if text[at : at + 1] == "-":
-            high, at = _class_member(text, at + 1, pattern)
+        if text[at : at + 1] == "-" and (strict or text[at + 1 : at + 2] != "]"):
+            high, at = _class_member(text, at + 1, pattern, strict=strict)
         if high < low:
             raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a range in a class runs backwards")
         ranges.append((low, high))
@@ -229,9 +277,9 @@ def _class(text: str, at: int, tokens: list[Token], pattern: str) -> int:
     return at + 1
 
 
-def _class_member(text: str, at: int, pattern: str) -> tuple[int, int]:
-    """Return the code point at `at`, perhaps escaped, and where the next one begins; as Go's filepath.Match has it."""
-    if text[at : at + 1] in ("-", "]"):
+def _class_member(text: str, at: int, pattern: str, *, strict: bool) -> tuple[int, int]:
+    """Return the code point at `at`, perhaps escaped, and where the next one begins. `strict`: see `_tokens`."""
+    if strict and text[at : at + 1] in ("-", "]"):
         raise UsageError(
             f"illegal exclude pattern {pattern!r}",
             cause=f"a {text[at]!r} stands where a member of a class should be",
@@ -247,5 +295,9 @@ def _class_member(text: str, at: int, pattern: str) -> tuple[int, int]:
     at += escaped
     if at >= len(text):
         raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a class has no closing bracket")
-    point = _CONTROLS.get(text[at]) if escaped else None
-    return _point(text[at]) if point is None else point, at + 1
+    if strict or not escaped:
+        return _point(text[at]), at + 1
+    kind, point = _escaped(text[at], pattern)
+    if kind != "literal" or not isinstance(point, int):
+        raise UsageError(f"illegal exclude pattern {pattern!r}", cause=f"a range in a class ends in \\{text[at]}")
+    return point, at + 1
