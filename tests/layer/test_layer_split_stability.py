@@ -1,4 +1,4 @@
-"""A change in one place of a split tree changes few layers: of 20 most often 18 and more stay, of many trees.
+"""A change in one place of a split tree changes few layers: of 20 layers 18 and more stay, of nearly all trees.
 
 Layers are compared by all that decides their bytes but for what is in files, which a size stands for: the trees are of
 files that take no room. tests/test_split.py has a real one, packed.
@@ -19,7 +19,7 @@ from oracles.longform import times
 from oracles.nasty import BLOCK
 from oracles.packing import scan
 
-LAYERS = 20
+LAYERS = 26  # the most; most often there are some 20
 FILES = 600
 SEEDS = range(times(2, 40))
 # A change counts as one to a subtree if the files that it is about follow each other in the order of the tree.
@@ -128,7 +128,8 @@ def moved(tmp_path: Path, name: str, seed: int, how: str, **split: int) -> tuple
     change(chance, tmp_path / "tree", how)
     after = layers(tmp_path / "tree", **split)
     if "count" in split:
-        assert len(before) == len(after) == split["count"]
+        assert split["count"] / 2 <= len(before) <= split["count"]
+        assert len(after) <= split["count"]
     return len(before), len(set(before) - set(after))
 
 
@@ -147,14 +148,13 @@ def test_what_is_in_files_moves_no_cut(tmp_path, name, seed):
 
 
 def assert_few(found: dict[tuple[str, str, int], int]) -> None:
-    """Two layers are others at most, in four cases of five; and nowhere many."""
+    """Two layers are others at most, in nine cases of ten."""
     assert min(found.values()) >= 1
-    assert max(found.values()) <= 6, found
-    assert sum(others <= 2 for others in found.values()) >= 0.8 * len(found), found
+    assert sum(others <= 2 for others in found.values()) >= 0.9 * len(found), found
 
 
 def test_few_layers_are_others(tmp_path):
-    """Where sizes and names change as well, now and then a cut goes and another comes: most often none."""
+    """Where sizes and names change as well, now and then a cut goes, or another comes: most often none."""
     kinds = ["rewritten", "added", "added as a directory", "removed"]
     cases = [(name, how, seed) for name in TREES for how in kinds for seed in SEEDS]
     assert_few(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from oracles.snapshot import Tree
 
 RECORD = 512
 FINENESS = 32
-LEAST_PART = 128
+LEAST_PART = 4
 _BITS = (1 << 64) - 1
 
 Part = dict[bytes, bool]
@@ -32,18 +34,29 @@ def divide(tree: Tree, *, limit: int = 0, count: int = 0) -> list[Part]:
     for path in reversed(paths):
         if b"/" in path:
             whole[path.rpartition(b"/")[0]] += whole[path]
-    total = sum(own.values())
+    if count == 1:
+        limit = 1 << 62
+    elif count:
+        limit = _limit(own.values(), count)
+    cuts = _made(_places(tree, paths, own, whole, limit), own, paths, limit)
     if count:
-        limit = RECORD
-        while limit <= total // count // 2:
-            limit *= 2
-    cuts = _places(tree, paths, own, whole, limit)
-    cuts = _joined(
-        cuts, own, paths, limit // max(1, min(count * count // 8, LEAST_PART)) if count else limit, count or 1
-    )
-    if count:
-        cuts = _joined(cuts, own, paths, 1 << 62, count)
-    return _parts(tree, paths, firsts, sorted(place for _, place in cuts))
+        cuts = _joined(cuts, own, paths, count)
+    return _parts(tree, paths, firsts, cuts)
+
+
+def _limit(sizes: Collection[int], count: int) -> int:
+    """Return the limit for a number of layers: what it is for the sizes as they are, if none is over it."""
+    limit = _scale(sum(sizes), count)
+    while (smaller := _scale(sum(min(size, limit) for size in sizes), count)) < limit:
+        limit = smaller
+    return limit
+
+
+def _scale(total: int, count: int) -> int:
+    share = total // count
+    share += share // 16 * min(count, 12)
+    steps = (step for power in range(60) for step in (RECORD << power, (RECORD << power) * 3 // 2))
+    return next(step for step in steps if step > share)
 
 
 def _data(tree: Tree, path: bytes) -> int:
@@ -63,7 +76,7 @@ def _power(size: int) -> int:
 def _places(
     tree: Tree, paths: list[bytes], own: dict[bytes, int], whole: dict[bytes, int], limit: int
 ) -> list[tuple[int, int]]:
-    """Return (rank, place) of every place to cut, the first to go first."""
+    """Return (rank, place) of every place to cut, the first to be tried first."""
     records = max(limit // RECORD, 1)
     threshold = _BITS if records <= FINENESS else _BITS // records * FINENESS
     cuts = []
@@ -71,23 +84,30 @@ def _places(
         if place == 0 or path.rpartition(b"/")[0] == paths[place - 1]:
             continue
         rank = path_hash(path) >> min(_power(whole[path]), _power(limit))
-        if rank < threshold or own[paths[place - 1]] >= limit // 4:
+        if rank < threshold or own[paths[place - 1]] >= limit // LEAST_PART:
             cuts.append((rank, place))
-    return sorted(cuts, reverse=True)
+    return sorted(cuts)
 
 
-def _joined(
-    cuts: list[tuple[int, int]], own: dict[bytes, int], paths: list[bytes], limit: int, wanted: int
-) -> list[tuple[int, int]]:
+def _made(places: list[tuple[int, int]], own: dict[bytes, int], paths: list[bytes], limit: int) -> list[int]:
+    """Return the places where it is cut, in order."""
+    cuts: list[int] = []
+    for _, place in places:
+        before = max((cut for cut in cuts if cut < place), default=0)
+        behind = min((cut for cut in cuts if cut > place), default=len(paths))
+        one = sum(own[path] for path in paths[before:place])
+        other = sum(own[path] for path in paths[place:behind])
+        if one + other > limit and min(one, other) >= limit // LEAST_PART:
+            cuts.append(place)
+    return sorted(cuts)
+
+
+def _joined(cuts: list[int], own: dict[bytes, int], paths: list[bytes], wanted: int) -> list[int]:
     left = list(cuts)
-    for cut in cuts:
-        if len(left) < wanted:
-            break
-        places = [place for _, place in left]
-        before = max((place for place in places if place < cut[1]), default=0)
-        after = min((place for place in places if place > cut[1]), default=len(paths))
-        if sum(own[path] for path in paths[before:after]) <= limit:
-            left.remove(cut)
+    while len(left) >= wanted:
+        ends = [0, *left, len(paths)]
+        together = [sum(own[path] for path in paths[ends[at] : ends[at + 2]]) for at in range(len(left))]
+        del left[max(at for at, size in enumerate(together) if size == min(together))]
     return left
 
 

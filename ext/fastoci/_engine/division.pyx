@@ -4,14 +4,10 @@
 It knows no sizes but those of the scan, and neither contents nor times nor chance. Every entry has a rank: a hash of
 its path, shifted right by how much comes with it (of a directory all that it holds). So the lowest ranks are those of
 large files and of directories high up, and they lie about as densely in every byte of the tree. The entries of low rank
-are the places to cut before, and the pieces between them are much smaller than those that are wanted. Then cuts go,
-the highest rank first, each unless the two pieces beside it would be more than the limit together. Whether a cut stays
-depends on its neighbours alone: a change in one place leaves the cuts elsewhere where they were.
+are the places to cut before; at which of them it is done, cuts.pxd has.
 
-Where a number of pieces is wanted, only the smallest are joined like this, and then cuts go, the highest rank first,
-until so many pieces are left. That makes them uneven, and is what keeps the cuts where they were when a tree grows: to
-have all of one size, a piece that grows by a fifth would have to be cut, and others far away be joined for it. What is
-small and what is not is said in powers of two, so that a tree that has grown a little goes the same way.
+What is larger than the limit counts as much as that where a number of pieces is wanted, for it is in one piece whatever
+the limit.
 
 A file that has names in several pieces goes with the first of them. Whiteouts go into the lowest piece, because they
 are about what is below all of the tree. A directory is in every piece that holds something of it. But its time changes
@@ -23,9 +19,22 @@ One thread does it, without the GIL, on a table whose scan is complete.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MAX, UINT32_MAX, UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memset
 
+from fastoci._engine.cuts cimport (
+    Cut,
+    Cuts,
+    LEAST_PART,
+    cut_behind,
+    cuts_add,
+    cuts_begin,
+    cuts_end,
+    cuts_free,
+    cuts_join,
+    cuts_limit,
+    cuts_make,
+)
 from fastoci._engine.entry cimport Entry, KIND_DIRECTORY, data_size
 from fastoci._engine.header cimport RECORD, padded
 from fastoci._engine.links cimport LinkSet, LinkedFile, links_find, links_free
@@ -35,18 +44,9 @@ from fastoci._engine.table cimport EntryTable
 
 cdef enum:
     FINENESS = 32       # places to cut, at least, in as many bytes as the limit
-    LEAST_PART = 128    # of an even share: two pieces that are no more together are joined, whatever their ranks
     WHITEOUT_SIZE = 4   # of `.wh.`
 
 PASSING = PASSING_BIT
-
-# A place to cut, before an entry; in a list of those that are left.
-cdef struct Cut:
-    uint64_t rank
-    int64_t offset          # of the entry, in bytes of weight
-    uint32_t entry
-    Cut *previous
-    Cut *next
 
 cdef struct Division:
     const Entry **entries   # in the layer's order; the table's
@@ -55,9 +55,7 @@ cdef struct Division:
     int64_t *weights        # of an entry and all that it holds, in bytes
     uint64_t *hashes        # of paths
     LinkSet links
-    Cut *cuts               # the first is the beginning of the tree, the last its end
-    uint32_t cut_count
-    Cut **highest           # those between them, the highest rank first
+    Cuts cuts
     uint32_t pieces
     uint32_t *piece         # that an entry is in
     uint32_t *link_pieces   # that a file of several names is in, by its number among these
@@ -118,8 +116,7 @@ cdef void _free(Division *division) noexcept nogil:
     free(division.weights)
     free(division.hashes)
     links_free(&division.links)
-    free(division.cuts)
-    free(division.highest)
+    cuts_free(&division.cuts)
     free(division.piece)
     free(division.link_pieces)
     free(division.members)
@@ -172,13 +169,24 @@ cdef int64_t _total(const Division *division) noexcept nogil:
     return total
 
 
-cdef int _by_rank(const void *left, const void *right) noexcept nogil:
-    """Order the highest rank first; of equal ones the later place."""
-    cdef const Cut *a = (<const Cut **>left)[0]
-    cdef const Cut *b = (<const Cut **>right)[0]
-    if a.rank != b.rank:
-        return -1 if a.rank > b.rank else 1
-    return (a.entry < b.entry) - (a.entry > b.entry)
+cdef int64_t _limit(const Division *division, uint32_t wanted) noexcept nogil:
+    """Return the limit for a number of pieces, where an entry counts no more than that."""
+    cdef int64_t limit = cuts_limit(_total(division), wanted)
+    cdef int64_t smaller, total
+    cdef uint32_t at
+    while True:
+        total = 0
+        for at in range(division.count):
+            total += min(_own(division, at), limit)
+        smaller = cuts_limit(total, wanted)
+        if smaller >= limit:
+            return limit
+        limit = smaller
+
+
+cdef inline int64_t _own(const Division *division, uint32_t at) noexcept nogil:
+    """Return the weight of an entry without what it holds."""
+    return RECORD if division.entries[at].kind == KIND_DIRECTORY else division.weights[at]
 
 
 cdef bint _find_cuts(Division *division, int64_t limit) noexcept nogil:
@@ -188,68 +196,36 @@ cdef bint _find_cuts(Division *division, int64_t limit) noexcept nogil:
     cdef uint64_t threshold = UINT64_MAX if records <= FINENESS else UINT64_MAX // records * FINENESS
     cdef uint64_t rank
     cdef int64_t offset = 0, own = 0
-    cdef uint32_t at, count = 1
-    division.cuts = <Cut *>malloc((<size_t>division.count + 2) * sizeof(Cut))
-    division.highest = <Cut **>malloc((<size_t>division.count + 1) * sizeof(Cut *))
-    if division.cuts == NULL or division.highest == NULL:
+    cdef uint32_t at
+    if not cuts_begin(&division.cuts, division.count):
         return False
-    division.cuts[0] = Cut(0, 0, 0, NULL, NULL)
     for at in range(division.count):
         rank = _mixed(division.hashes[at]) >> min(_power(division.weights[at]), most)
         # Never between a directory and the first that it holds: it would come with that all the same.
-        if at and division.above[at] != at - 1 and (rank < threshold or own >= limit // 4):
-            division.cuts[count] = Cut(rank, offset, at, NULL, NULL)
-            division.highest[count - 1] = &division.cuts[count]
-            count += 1
-        own = RECORD if division.entries[at].kind == KIND_DIRECTORY else division.weights[at]
+        if at and division.above[at] != at - 1 and (rank < threshold or own >= limit // LEAST_PART):
+            cuts_add(&division.cuts, rank, offset, at)
+        own = _own(division, at)
         offset += own
-    division.cuts[count] = Cut(0, offset, division.count, NULL, NULL)
-    division.cut_count = count + 1
-    division.pieces = count
-    for at in range(count):
-        division.cuts[at].next = &division.cuts[at + 1]
-        division.cuts[at + 1].previous = &division.cuts[at]
-    qsort(division.highest, count - 1, sizeof(Cut *), _by_rank)
+    cuts_end(&division.cuts, offset, division.count)
     return True
-
-
-cdef void _join(Division *division, int64_t limit, uint32_t wanted) noexcept nogil:
-    """Give up cuts, the highest rank first, where the pieces on both sides are within the limit together."""
-    cdef uint32_t at, left = 0, there = division.pieces - 1
-    cdef Cut *cut
-    for at in range(there):
-        cut = division.highest[at]
-        if division.pieces > wanted and cut.next.offset - cut.previous.offset <= limit:
-            cut.previous.next = cut.next
-            cut.next.previous = cut.previous
-            division.pieces -= 1
-        else:
-            division.highest[left] = cut
-            left += 1
 
 
 cdef bint _cut(Division *division, int64_t limit, uint32_t wanted) noexcept nogil:
     """Decide where the pieces begin; False where memory is short."""
-    cdef int64_t total = _total(division)
-    if wanted == 0:
-        if not _find_cuts(division, limit):
-            return False
-        _join(division, limit, 1)
-        return True
-    limit = RECORD
-    while limit <= total // wanted // 2:
-        limit *= 2
+    if wanted:
+        limit = INT64_MAX if wanted == 1 else _limit(division, wanted)
     if not _find_cuts(division, limit):
         return False
-    # Few are to be of about one size, many are to stay where they are.
-    _join(division, limit // <int64_t>max(1, min(<uint64_t>wanted * wanted // 8, <uint64_t>LEAST_PART)), wanted)
-    _join(division, INT64_MAX, wanted)
+    cuts_make(&division.cuts, limit)
+    if wanted:
+        cuts_join(&division.cuts, wanted)
+    division.pieces = division.cuts.pieces
     return True
 
 
 cdef bint _assign(Division *division) noexcept nogil:
     """Say of every entry which piece it is in, and list them by it; False where memory is short."""
-    cdef const Cut *cut = &division.cuts[0]
+    cdef const Cut *end = cut_behind(division.cuts.all)      # of the piece
     cdef const Entry *entry
     cdef const LinkedFile *file
     cdef uint32_t at, number, taken = 0
@@ -261,8 +237,8 @@ cdef bint _assign(Division *division) noexcept nogil:
     memset(division.link_pieces, 0xFF, (division.links.count + 1) * sizeof(uint32_t))
     number = 0
     for at in range(division.count):
-        if at == cut.next.entry:
-            cut = cut.next
+        if at == end.entry:
+            end = cut_behind(end)
             number += 1
         entry = division.entries[at]
         division.piece[at] = number
