@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,32 @@ def test_above_a_base(work, kit):
     assert validate("oci:packed").is_valid
 
 
+def test_what_a_tree_changes_of_another(work):
+    """Taken up by a build it is what the build itself would have made of both trees."""
+    shutil.copytree("rootfs", "changed")
+    Path("changed/etc/motd").unlink()
+    Path("changed/etc/issue").write_bytes(b"new")
+    direct = build(["changed:/srv"], diff="rootfs", outputs=["oci:direct"])
+    document = pack_layer("changed:/srv", "changes", diff="rootfs")
+    assert (document["fastoci.diff"], document["fastoci.dest"]) == (True, "/srv")
+    assert document == json.loads(Path("changes.json").read_text())
+    with tarfile.open("changes") as archive:
+        assert archive.getnames() == ["srv", "srv/etc", "srv/etc/.wh.motd", "srv/etc/issue"]
+    assert build([], packed=["changes.json"], outputs=["oci:packed"]).digest == direct.digest
+    assert "fastoci.diff" not in pack_layer("changed")
+
+
+def test_what_cannot_be_compared(work):
+    Path("a.tar").write_bytes(make_tar({"a": b"1"}))
+    with pytest.raises(UsageError, match="compares directories"):
+        pack_layer("a.tar", "out", diff="rootfs")
+    with pytest.raises(TreeError, match="cannot compare with nowhere"):
+        pack_layer("app", "out", diff="nowhere")
+    with pytest.raises(UsageError, match="lies inside the source"):
+        pack_layer("app", "out", diff="app/bin")
+    assert not Path("out").exists()
+
+
 def test_a_tar_keeps_its_bytes(work):
     tar = make_tar({"a": b"1"})
     (work / "a.tar").write_bytes(tar)
@@ -187,6 +215,7 @@ def test_a_failed_one_keeps_what_was_there(work):
         ({"fastoci.blob": None}, "does not say where the blob is"),
         ({"fastoci.blob": "a\0b"}, "does not say where the blob is"),
         ({"fastoci.dest": 5}, "fastoci.dest is no path"),
+        ({"fastoci.diff": "no"}, "fastoci.diff is neither true nor false"),
         ({"digest": "sha256:1"}, "digest"),
         ({"size": "many"}, "size"),
         ({"size": 1}, "its descriptor says 1"),

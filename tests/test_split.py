@@ -5,33 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
-import tarfile
 import tempfile
 import threading
 from pathlib import Path
 
 import pytest
-from fake_registry import FakeRegistry, answer
 from hypothesis import given, settings
 
 from fastoci import events
 from fastoci.build import build
-from fastoci.errors import FastociError, RegistryError, TreeChangedError, UsageError
-from fastoci.layer import fingerprint as fingerprint_module
+from fastoci.errors import FastociError, TreeChangedError, UsageError
 from fastoci.layer.options import LayerOptions, Split
-from fastoci.registry import patience
-from fastoci.registry.options import RegistryOptions
 from fastoci.unpack import unpack
 from fastoci.validate import validate
-from imagekit import make_tar, noise
+from imagekit import make_tar
 from oracles.longform import times
 from oracles.randomtrees import TREES, made
 from oracles.snapshot import differences, packable, snapshot
 from oracles.threads import allow_threads, our_threads
 from oracles.unpackers import excused_umoci, gnu_tar, program, run
-
-CHUNK = 64 << 10
+from splitkit import blob, make_packages, make_tree, names_in, split
 
 
 @pytest.fixture(autouse=True)
@@ -42,40 +37,7 @@ def no_thread_is_left():
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A few megabytes in some twenty directories, with hard links from end to end."""
-    root = tmp_path_factory.mktemp("split") / "rootfs"
-    for number in range(120):
-        path = root / f"d{number % 5}" / f"e{number % 4}" / f"{number:03}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(noise(number * 977 % 60_000, number) + b"text\n" * (number * 131 % 3000))
-    os.link(root / "d0/e0/000", root / "d4/e3/zero")
-    os.link(root / "d3/e3/103", root / "d1/e0/103")
-    (root / "d2/link").symlink_to("../d3")
-    (root / "empty").mkdir()
-    for above, directories, files in os.walk(root):
-        for name in (*directories, *files):
-            os.utime(os.path.join(above, name), (1_600_000_000, 1_600_000_000), follow_symlinks=False)
-    return root
-
-
-def split(tree, layout, count=6, *, threads=2, **values):
-    return build(
-        [str(tree)],
-        outputs=[f"oci:{layout}:1"],
-        split=Split(count=count),
-        layer=LayerOptions(threads=threads),
-        **values,
-    )
-
-
-def blob(layout, layer):
-    return Path(layout, "blobs/sha256", layer.descriptor.digest.hex).read_bytes()
-
-
-def names_in(layout, layer):
-    """Return the entries of a layer, by Python's own module."""
-    with tarfile.open(Path(layout, "blobs/sha256", layer.descriptor.digest.hex), errors="surrogateescape") as archive:
-        return {member.name: member for member in archive.getmembers()}
+    return make_tree(tmp_path_factory.mktemp("split") / "rootfs")
 
 
 # What is unpacked.
@@ -170,7 +132,9 @@ def test_a_destination_and_a_second_source(tree, tmp_path):
 def test_history_names_the_parts(tree, tmp_path):
     result = split(tree, tmp_path, 3)
     config = json.loads((tmp_path / "blobs/sha256" / result.config.digest.hex).read_bytes())
-    assert [step["created_by"] for step in config["history"]] == [f"COPY . / # fastoci {n}/3" for n in (1, 2, 3)]
+    assert [step["created_by"] for step in config["history"]] == [
+        f"COPY . / # fastoci --split 3 {n}/3" for n in (1, 2, 3)
+    ]
     assert config["rootfs"]["diff_ids"] == [str(layer.diff_id) for layer in result.layers]
     assert config["created"] == "2020-09-13T12:26:40Z"
 
@@ -241,6 +205,30 @@ def test_by_size(tree, tmp_path):
     assert 4 < len(result.layers) < 40
     # Beside the entries there are directories above and what ends an archive.
     assert max(layer.tar_size for layer in result.layers) <= size * 3 // 2 + 40 * 512
+
+
+# The next version.
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("how", ["changed", "added", "removed"])
+def test_of_twenty_layers_eighteen_stay(tmp_path, how, seed):
+    """A hundredth of the files, all of one directory, is another, new or gone: two digests are others at most."""
+    root, chance = tmp_path / "tree", random.Random(f"{how} {seed}")
+    make_packages(root, seed)
+    before = {layer.descriptor.digest for layer in split(root, tmp_path / "before", 26).layers}
+    assert 16 <= len(before) <= 26
+    package = chance.choice(sorted((root / "lib").iterdir()))
+    for path in sorted(package.iterdir()):
+        match how:
+            case "changed":
+                path.write_bytes(chance.randbytes(path.stat().st_size))
+            case "added":
+                path.with_name(f"{path.name}-new").write_bytes(chance.randbytes(path.stat().st_size))
+            case "removed":
+                path.unlink()
+    after = {layer.descriptor.digest for layer in split(root, tmp_path / "after", 26).layers}
+    assert 1 <= len(before - after) <= 2
 
 
 # What goes wrong.
@@ -324,94 +312,6 @@ def test_too_many_layers(tmp_path, monkeypatch):
 def test_splits_that_are_none(values):
     with pytest.raises(UsageError):
         Split(**values)
-
-
-# In one pass.
-
-
-@pytest.fixture(autouse=True)
-def nobody_waits(monkeypatch):
-    """Waits for a registry that failed take no time here."""
-    monkeypatch.setattr(patience, "FIRST_WAIT", 0.0)
-    monkeypatch.setattr("fastoci.registry.upload_send.SYNC_WAIT", 0.0)
-
-
-@pytest.fixture
-def settled(monkeypatch):
-    """Trees of this moment count as old."""
-    monkeypatch.setattr(fingerprint_module, "_SETTLED", -(10**15))
-
-
-def push(tree, *names, count=6, jobs=4, threads=2, **values):
-    return build(
-        [str(tree)],
-        tags=names,
-        push=True,
-        split=Split(count=count),
-        layer=LayerOptions(threads=threads),
-        registry=RegistryOptions(retry=3, chunk_size=CHUNK, jobs=jobs),
-        **values,
-    )
-
-
-def layers_at(registry, repository, digest):
-    manifest = json.loads(registry.manifests[repository][str(digest)][1])
-    return [registry.blobs[repository][layer["digest"]] for layer in manifest["layers"]]
-
-
-@pytest.mark.parametrize(("jobs", "threads"), [(1, 2), (2, 8), (4, 4), (16, 16)])
-def test_pushed_in_one_pass_it_is_the_same_image(tree, hub, tmp_path, jobs, threads):
-    stored = split(tree, tmp_path / "oci")
-    pushed = push(tree, f"{hub.host}/team/app:1", jobs=jobs, threads=threads)
-    assert pushed.digest == stored.digest
-    assert layers_at(hub, "team/app", pushed.digest) == [blob(tmp_path / "oci", layer) for layer in stored.layers]
-
-
-@pytest.mark.parametrize("jobs", [1, 2, 3, 5])
-def test_to_two_registries_and_to_disk_at_once(tree, hub, tmp_path, jobs):
-    other = FakeRegistry()
-    try:
-        pushed = push(
-            tree, f"{hub.host}/team/app:1", f"{other.host}/x:2", jobs=jobs, outputs=[f"oci-archive:{tmp_path}/a.tar"]
-        )
-        assert layers_at(hub, "team/app", pushed.digest) == layers_at(other, "x", pushed.digest)
-        assert validate(f"oci-archive:{tmp_path}/a.tar").is_valid
-    finally:
-        other.close()
-
-
-def test_what_has_not_changed_is_not_sent_again(tree, hub, settled, tmp_path):
-    copy = tmp_path / "tree"
-    shutil.copytree(tree, copy, symlinks=True)
-    push(copy, f"{hub.host}/team/app:1")
-    before = len(hub.requests("PATCH"))
-    (copy / "d2/e1/new").write_bytes(noise(30_000))
-    pushed = push(copy, f"{hub.host}/team/app:2")
-    again = push(copy, f"{hub.host}/team/app:3")
-    assert again.digest == pushed.digest
-    done = {seen.path.split("?")[0] for seen in hub.requests("PATCH")[before:]}
-    assert 1 <= len(done) <= 3
-
-
-def test_a_registry_that_refuses_a_layer_ends_it(tree, hub):
-    hub.on("PUT", "/blobs/uploads/", answer(400, '{"errors":[{"code":"UNSUPPORTED","message":"no"}]}'), skip=3)
-    with pytest.raises(RegistryError):
-        push(tree, f"{hub.host}/team/app:1", threads=8)
-    assert "team/app" not in hub.manifests
-
-
-def test_a_tree_that_changes_while_it_is_sent(tree, hub, tmp_path):
-    copy = tmp_path / "tree"
-    shutil.copytree(tree, copy)
-
-    def sink(event):
-        if isinstance(event, events.LayerScanned):
-            with open(copy / "d4/e3/019", "ab") as file:
-                file.write(b"x")
-
-    with pytest.raises(TreeChangedError):
-        push(copy, f"{hub.host}/team/app:1", sink=sink)
-    assert "team/app" not in hub.manifests
 
 
 # The command line.

@@ -300,7 +300,7 @@ class _Build:
     def _describe(self, made: Sequence[tuple[str, PackedLayer]], epoch: int | None) -> tuple[NewImage, Descriptor]:
         """Return the image's documents and the descriptor of its config."""
         base = self._base
-        made = [*((layer.source.step, layer.packed) for layer in self._finished), *made]
+        made = [*((str(layer.step), layer.packed) for layer in self._finished), *made]
         steps, layers = [step for step, _ in made], [packed for _, packed in made]
         config = make_config(self._config, steps, layers, epoch, None if base is None else base.config)
         config_data = config.to_bytes()

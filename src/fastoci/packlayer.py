@@ -1,4 +1,7 @@
-"""Pack: one source becomes one layer blob, in a file or at a registry, with the document that says what it is."""
+"""Pack: one source becomes one layer blob, in a file or at a registry, with the document that says what it is.
+
+Or what it changes of another tree does.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fastoci.building.output import check_outside, default_output
 from fastoci.building.packedlayer import document_text, layer_document
 from fastoci.building.plan import BuildPlan
+from fastoci.building.steps import Step
 from fastoci.errors import UsageError
 from fastoci.events import Sink, discard
 from fastoci.layer.options import LayerOptions
@@ -35,6 +39,7 @@ def pack_layer(
     *,
     policy: TreePolicy | None = None,
     layer: LayerOptions | None = None,
+    diff: str | None = None,
     registry: RegistryOptions | None = None,
     stdin: BinaryIO | None = None,
     sink: Sink = discard,
@@ -49,12 +54,15 @@ def pack_layer(
             `docker://HOST/REPOSITORY`. None is the working directory.
         policy: What becomes of what the tree holds.
         layer: How the layer is made.
+        diff: A directory: the layer is what the source changes of it, whiteouts of what is gone included. None: it is
+            all of the source.
         registry: How a registry is reached.
         stdin: Where `-` is read from; None is this process's stdin.
         sink: Given the events of the work.
 
     Returns:
-        The layer's document: its descriptor, with `fastoci.blob` and `fastoci.dest`.
+        The layer's document: its descriptor, with `fastoci.blob` and `fastoci.dest`, and `fastoci.diff` where it is
+        what the source changes of another tree.
 
     Raises:
         UsageError: The arguments do not fit together.
@@ -65,7 +73,8 @@ def pack_layer(
     tree = TreeSource.parse(source) if isinstance(source, str) else source
     policy, options = policy or TreePolicy(), layer or LayerOptions()
     BuildPlan([tree], [], []).check(policy)
-    plan = _plan(tree, policy, options, sink, stdin)
+    plan = _plan(tree, policy, options, diff, sink, stdin)
+    step = Step(tree.dest, diff=diff is not None)
     if output is not None and output.startswith(_REGISTRY):
         from fastoci.images.destinations import destination
 
@@ -73,13 +82,20 @@ def pack_layer(
         if reference.tag != "latest" or reference.digest is not None or output.endswith(":latest"):
             raise UsageError(f"{output}: a layer has no tag", hint=f"-o {_REGISTRY}{reference.name}")
         packed = _send(plan, reference, registry or RegistryOptions(), sink)
-        return layer_document(packed, tree.dest, f"{_REGISTRY}{reference.name}")
-    return _write(plan, tree, output, options)
+        return layer_document(packed, step, f"{_REGISTRY}{reference.name}")
+    return _write(plan, tree, step, output, options)
 
 
 def _plan(
-    tree: TreeSource, policy: TreePolicy, options: LayerOptions, sink: Sink, stdin: BinaryIO | None
+    tree: TreeSource, policy: TreePolicy, options: LayerOptions, diff: str | None, sink: Sink, stdin: BinaryIO | None
 ) -> AbstractContextManager[PlannedLayer]:
+    if diff is not None:
+        from fastoci.building.diffbase import check_diff
+        from fastoci.layer.changes import plan_changes
+        from fastoci.tree.changes import TreeBase
+
+        check_diff(diff, [tree], policy, None, has_layers=False, sink=sink)
+        return plan_changes(tree, TreeBase(diff), policy, options, sink)
     if is_tree(tree):
         return plan_tree(tree, policy, options, sink)
     from fastoci.layer.tarball import plan_tar
@@ -100,7 +116,7 @@ def _send(
 
 
 def _write(
-    plan: AbstractContextManager[PlannedLayer], tree: TreeSource, output: str | None, options: LayerOptions
+    plan: AbstractContextManager[PlannedLayer], tree: TreeSource, step: Step, output: str | None, options: LayerOptions
 ) -> dict[str, Any]:
     path = _path(tree, output, options)
     check_outside(path, f"the output {path}", [tree], hint="name an output outside of it")
@@ -115,7 +131,7 @@ def _write(
     with WholeFile(path) as blob:
         with plan as planned:
             packed = planned.pack(blob)
-        document = layer_document(packed, tree.dest, name)
+        document = layer_document(packed, step, name)
         with WholeFile(f"{path}.json") as file:
             file.write(document_text(document).encode() + b"\n")
             blob.appear()

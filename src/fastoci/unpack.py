@@ -103,7 +103,7 @@ def unpack(
     owners = owners or Owners(keep=os.geteuid() == 0)
     usage = Usage(limits or Limits())
     with open_image(image, options or RegistryOptions(), sink) as source:
-        manifest, layers = layers_of(source, platform)
+        manifest, _, layers = layers_of(source, platform)
         target = Target(path, merge=merge)
         try:
             with target:
@@ -174,8 +174,8 @@ def telling(layer: ImageLayer, sink: Sink) -> Callable[[int], None]:
     return advance
 
 
-def layers_of(source: ImageSource, platform: Platform | None) -> tuple[Digest, list[ImageLayer]]:
-    """Return the digest of an image's manifest, and its layers, the lowest first.
+def layers_of(source: ImageSource, platform: Platform | None) -> tuple[Digest, ImageConfig, list[ImageLayer]]:
+    """Return the digest of an image's manifest, its config, and its layers, the lowest first.
 
     Args:
         source: Where the image is.
@@ -209,7 +209,7 @@ def layers_of(source: ImageSource, platform: Platform | None) -> tuple[Digest, l
             digest=str(manifest.config.digest),
         )
     pairs = zip(manifest.layers, config.diff_ids, strict=True)
-    return descriptor.digest, [_layer(source, layer, diff_id) for layer, diff_id in pairs]
+    return descriptor.digest, config, [_layer(source, layer, diff_id) for layer, diff_id in pairs]
 
 
 def _layer(source: ImageSource, descriptor: Descriptor, diff_id: Digest) -> ImageLayer:

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from fastoci.building.config import ConfigOptions, format_time, inherited, make_config
+from fastoci.building.steps import Step
 from fastoci.errors import UsageError
 from fastoci.spec.config import History, ImageConfig
 from fastoci.spec.digest import Digest
 from fastoci.spec.platform import Platform
-from fastoci.tree.source import TreeSource
 
 ONE, TWO = Digest.of(b"1"), Digest.of(b"2")
 
@@ -25,8 +25,7 @@ LAYERS = layer(ONE, 10), layer(TWO, 1700000000)
 
 
 def config(options, *, epoch=None, layers=LAYERS):
-    sources = [TreeSource("/home/me/secret-project/rootfs"), TreeSource("x.tar", "/opt/y")]
-    return json.loads(make_config(options, [source.step for source in sources], layers, epoch).to_bytes())
+    return json.loads(make_config(options, [str(Step(dest)) for dest in ("/", "/opt/y")], layers, epoch).to_bytes())
 
 
 def test_everything():

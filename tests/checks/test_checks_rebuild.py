@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
 from fastoci.build import build
 from fastoci.checks.rebuild import rebuild
-from fastoci.errors import ImageNotFoundError, InvalidImageError, TreeError, UsageError
-from fastoci.layer.options import LayerOptions
+from fastoci.errors import FastociError, ImageNotFoundError, InvalidImageError, TreeError, UsageError
+from fastoci.images.source import open_image
+from fastoci.layer.options import LayerOptions, Split
+from fastoci.registry.options import RegistryOptions
 from fastoci.tree.policy import TreePolicy
-from imagekit import TAR, make_tar, noise
+from imagekit import TAR, LayoutKit, make_tar, noise
 
 TIME = 1_700_000_000
 
@@ -130,6 +134,190 @@ def test_a_tar_archive_is_compared_too(tree, tmp_path):
     assert found.endswith("b.tar, written in other headers or another order")
 
 
+# Split trees.
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A tree of some directories with files in each, and hard links between them."""
+    root = tmp_path / "many"
+    for number in range(60):
+        file = root / f"d{number % 6}" / f"{number:02}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(noise(number * 91 % 9000, number))
+    os.link(root / "d0/00", root / "d5/zero")
+    for path in root.rglob("*"):
+        os.utime(path, (TIME, TIME))
+    return root
+
+
+@pytest.mark.parametrize("split", [Split(count=5), Split(size=40_000), Split(count=1)], ids=str)
+@pytest.mark.parametrize("compression", ["gzip", "none"])
+def test_a_split_image_is_what_its_tree_gives(split, compression, many, tmp_path):
+    """How it was split is in its history; said again, it is the same."""
+    layer = LayerOptions(compression=compression)
+    image = built(many, tmp_path / "image", split=split, layer=layer)
+    assert rebuild(image, [str(many)], layer=layer) == ()
+    assert rebuild(image, [str(many)], layer=layer, split=split) == ()
+
+
+def test_what_differs_of_a_split_tree_is_named_where_it_is(many, tmp_path):
+    image = built(many, tmp_path / "image", split=Split(count=5))
+    os.chmod(many / "d0/06", 0o600)
+    os.chmod(many / "d5/59", 0o600)
+    (many / "d3/33").unlink()
+    (many / "d2/new").touch()
+    os.utime(many / "d3", (TIME, TIME))
+    os.utime(many / "d2", (TIME + 1, TIME))
+    os.utime(many / "d2", (TIME, TIME))
+    found = messages(rebuild(image, [str(many)]))
+    last = len(layers_in(image)) - 1
+    assert f"error layers/{last} d5/59: mode 0644 in the image, 0600 in the tree" in found
+    assert "error layers/0 d0/06: mode 0644 in the image, 0600 in the tree" in found
+    assert f"error layers/0-{last} d2/new: only in the tree" in found
+    assert [one for one in found if one.endswith("d3/33: only in the image")]
+    assert len(found) == 4
+
+
+def test_the_time_of_a_directory_in_several_layers(many, tmp_path):
+    """It is in the last of them alone, and there it counts."""
+    os.utime(many, (TIME, TIME))
+    image = built(many, tmp_path / "image", split=Split(size=10_000))
+    assert rebuild(image, [str(many)]) == ()
+    os.utime(many / "d4", (TIME + 5, TIME + 5))
+    (found,) = messages(rebuild(image, [str(many)]))
+    assert found.endswith(f"d4/: time {TIME} in the image, {TIME + 5} in the tree")
+
+
+def test_divided_otherwise(many, tmp_path):
+    """Said to have been split otherwise than it was, it is another image of the same entries."""
+    image = built(many, tmp_path / "image", split=Split(count=5))
+    (found,) = messages(rebuild(image, [str(many)], split=Split(count=3)))
+    assert found.startswith("error layers/0-")
+    assert "the entries are those of" in found
+    assert "divided otherwise" in found
+
+
+def test_split_trees_beside_others_and_above_a_base(many, tree, tmp_path):
+    base = built(tree, tmp_path / "base")
+    sources = [f"{many}:/srv", f"{tree}:/opt/x"]
+    image = f"oci:{tmp_path}/image"
+    build(sources, outputs=[image], base=base, split=Split(count=4))
+    assert rebuild(image, sources) == ()
+    assert rebuild(image, sources, base=base) == ()
+    assert rebuild(image, [sources[1]]) == ()
+    assert rebuild(image, [str(tree), *sources]) == ()
+    with pytest.raises(UsageError, match=r"4 sources, and .* layers"):
+        rebuild(image, [str(tree), *sources, sources[1]])
+
+
+def test_a_history_that_does_not_fit(many, tmp_path):
+    """Which layers are of one tree is not guessed."""
+    image = built(many, tmp_path / "image", split=Split(count=4))
+    count = len(layers_in(image))
+    for number, (text, cause) in enumerate(
+        (
+            (f"COPY . / # fastoci --split 4 1/{count}", f"part 1 of {count}"),
+            (f"COPY . /opt # fastoci --split 4 {count}/{count}", f"part {count} of {count}"),
+            ("RUN true", "the image's history says nothing"),
+        )
+    ):
+        retold = retell(image, tmp_path / f"retold{number}", [text])
+        with pytest.raises(FastociError, match="cannot tell which layers of") as caught:
+            rebuild(retold, [str(many)], split=Split(count=4))
+        assert cause in caught.value.cause
+
+
+def test_what_is_no_split_of_a_history(many, tmp_path):
+    """A number that no split can have is the history's own affair: the layer is then one like any other."""
+    image = built(many, tmp_path / "image")
+    for text in ("--split 0 1/1", "--split 5 2/1", "--split 5 0/0", "--split 9999999999999999 1/1"):
+        assert (
+            rebuild(retell(image, tmp_path / text.replace("/", "-"), [f"COPY . / # fastoci {text}"]), [str(many)]) == ()
+        )
+
+
+# Layers of changes.
+
+
+@pytest.fixture
+def changed(tree, tmp_path):
+    """The tree, of which a file is another and one is gone."""
+    root = tmp_path / "changed"
+    shutil.copytree(tree, root, symlinks=True)
+    (root / "etc/issue").unlink()
+    (root / "etc/motd").write_text("good day")
+    return root
+
+
+def test_what_a_tree_changes_of_another(tree, changed, tmp_path):
+    image = f"oci:{tmp_path}/image"
+    build([str(changed)], diff=str(tree), outputs=[image])
+    assert rebuild(image, [str(changed)], diff=str(tree)) == ()
+    (changed / "etc/motd").chmod(0o600)
+    (found,) = messages(rebuild(image, [str(changed)], diff=str(tree)))
+    assert found == "error layers/0 etc/motd: mode 0644 in the image, 0600 in the tree"
+
+
+def test_what_a_tree_changes_of_the_layers_beneath(tree, changed, tmp_path):
+    base, image = built(tree, tmp_path / "base"), f"oci:{tmp_path}/image"
+    build([str(changed)], diff=True, base=base, outputs=[image])
+    assert rebuild(image, [str(changed)], diff=True) == ()
+    assert rebuild(image, [str(changed)], diff=True, base=base) == ()
+    (changed / "new").touch()
+    assert [one for one in messages(rebuild(image, [str(changed)], diff=True)) if one.endswith("new: only in the tree")]
+
+
+def test_a_layer_of_changes_is_not_taken_for_a_whole_one(tree, changed, tmp_path):
+    """The history says which it is, and neither is compared with the other."""
+    base, image = built(tree, tmp_path / "base"), f"oci:{tmp_path}/image"
+    build([str(changed)], diff=True, base=base, outputs=[image])
+    with pytest.raises(UsageError, match="what a tree changes of another, by its history") as caught:
+        rebuild(image, [str(changed)])
+    assert "--diff BASE --rebuild" in caught.value.hint
+    with pytest.raises(UsageError, match="all of a tree, by its history"):
+        rebuild(base, [str(changed)], diff=str(tree))
+    with pytest.raises(UsageError, match="nothing to compare"):
+        rebuild(base, [str(changed)], diff=True)
+    with pytest.raises(UsageError, match="does not go with --diff"):
+        rebuild(image, [str(changed)], diff=True, split=Split(count=2))
+
+
+def test_the_base_is_compared_too(tree, changed, tmp_path):
+    base, other = built(tree, tmp_path / "base"), built(changed, tmp_path / "other")
+    image = f"oci:{tmp_path}/image"
+    build([f"{changed}:/a", f"{changed}:/b"], base=base, outputs=[image])
+    assert rebuild(image, [f"{changed}:/a", f"{changed}:/b"], base=base) == ()
+    (found,) = messages(rebuild(image, [f"{changed}:/b"], base=base))
+    assert found.startswith("unchecked layers/1 it is neither of oci:")
+    (found,) = messages(rebuild(image, [f"{changed}:/a", f"{changed}:/b"], base=other))
+    assert found.startswith("error layers/0 it is sha256:")
+    (found,) = messages(rebuild(base, [str(tree)], base=other))
+    assert found.startswith("error layers 0 are beneath those of the sources, and oci:")
+
+
+def layers_in(image):
+    with open_image(image, RegistryOptions()) as source:
+        return json.loads(source.read_manifest(source.resolve()))["layers"]
+
+
+def retell(image, directory, texts):
+    """Return a copy of an image whose history says other things of its topmost layers."""
+    old, kit = Path(image.removeprefix("oci:")), LayoutKit(directory)
+    shutil.copytree(old / "blobs", directory / "blobs", dirs_exist_ok=True)
+    [entry] = json.loads((old / "index.json").read_text())["manifests"]
+    manifest = kit.read(entry)
+    config = kit.read(manifest["config"])
+    for step, text in zip(config["history"][-len(texts) :], texts, strict=True):
+        step["created_by"] = text
+    written = kit.blob(json.dumps(config).encode(), manifest["config"]["mediaType"])
+    kit.add(kit.document({**manifest, "config": written}), "retold")
+    return f"oci:{directory}:retold"
+
+
+# What goes wrong.
+
+
 def test_what_cannot_be_compared(tree, tmp_path, kit):
     image = built(tree, tmp_path / "image")
     threads = threading.active_count()
@@ -160,3 +348,19 @@ def test_the_command(fastoci, tree, tmp_path):
     assert "not valid: 1 error" in said
     code, _, told = fastoci("validate", image, "--platform", "linux/amd64")
     assert (code, "--rebuild" in told) == (2, True)
+
+
+def test_the_command_and_other_layers(fastoci, many, tree, changed, tmp_path):
+    image = built(many, tmp_path / "split", split=Split(count=4))
+    assert fastoci("validate", image, "--rebuild", many)[0] == 0
+    assert fastoci("validate", image, "--rebuild", many, "--split", "4")[0] == 0
+    base, image = built(tree, tmp_path / "base"), f"oci:{tmp_path}/image"
+    build([str(changed)], diff=True, base=base, outputs=[image])
+    assert fastoci("validate", image, "--diff", changed, "--from", base)[0] == 0
+    code, said, _ = fastoci("validate", image, "--diff", tree)
+    assert (code, "not valid" in said) == (3, True)
+    code, _, told = fastoci("validate", image, "--rebuild", changed)
+    assert (code, f"--diff {changed}, if BASE was the image beneath" in told) == (2, True)
+    for option in ("--from", "--split"):
+        code, _, told = fastoci("validate", image, option, "4")
+        assert (code, f"{option} is for --rebuild" in told) == (2, True)

@@ -23,7 +23,7 @@ from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 
 from fastoci.build import build
-from fastoci.building.packedlayer import BLOB, DEST, DIFF_ID, open_layer
+from fastoci.building.packedlayer import BLOB, DEST, DIFF, DIFF_ID, open_layer
 from fastoci.cli.app import function_of
 from fastoci.cli.command import parser_of
 from fastoci.cli.settings import read_settings
@@ -257,7 +257,7 @@ def read_state(rng: random.Random, directory: Path) -> Iterator[Callable[[], obj
 
 def read_layer_document(rng: random.Random, directory: Path) -> Iterator[Callable[[], object]]:
     """What `layer pack` wrote on another machine."""
-    document = {**DESCRIPTOR, BLOB: "blob", DEST: "/"}
+    document = {**DESCRIPTOR, BLOB: "blob", DEST: "/", DIFF: True}
     (directory / "blob").write_bytes(b"abc")
     (directory / "layer.json").write_bytes(changed_document(rng, document))
 

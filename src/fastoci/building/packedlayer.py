@@ -1,8 +1,8 @@
 """A layer packed alone: its blob, and a document that says what it is, for a build elsewhere to take up.
 
 The document is a descriptor (image-spec descriptor.md) with what an image's config needs to know beside it: the diff_id
-in the annotation that containerd and buildkit use, the newest modification time as the time of creation, and two fields
-of fastoci's: where the blob is, and where in the image its tree stands.
+in the annotation that containerd and buildkit use, the newest modification time as the time of creation, and fields of
+fastoci's: where the blob is, where in the image its tree stands, and whether it is what that changes of another.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 
 from fastoci.building.config import format_time
+from fastoci.building.steps import Step
 from fastoci.errors import ImageNotFoundError, InvalidImageError
 from fastoci.images.layerfiles import BaseLayerFiles
 from fastoci.images.source import ImageSource, Source, open_image, options_for
@@ -44,6 +45,7 @@ __all__ = ["FinishedLayer", "document_text", "layer_document", "open_layer"]
 DIFF_ID = "containerd.io/uncompressed"
 BLOB = "fastoci.blob"
 DEST = "fastoci.dest"
+DIFF = "fastoci.diff"
 
 _REGISTRY = "docker://"
 
@@ -54,27 +56,28 @@ class FinishedLayer:
 
     Attributes:
         packed: What it is; of its entries nothing is known.
-        source: What it was packed of, as far as the image tells of it: where in the image it stands.
+        step: How it came to be, for the image's history.
         image: Where its blob is.
     """
 
     packed: PackedLayer
-    source: TreeSource
+    step: Step
     image: ImageSource
 
 
-def layer_document(packed: PackedLayer, dest: str, place: str) -> dict[str, Any]:
+def layer_document(packed: PackedLayer, step: Step, place: str) -> dict[str, Any]:
     """Return the document of a layer.
 
     Args:
         packed: The layer.
-        dest: Where its tree stands in the image.
+        step: How it came to be.
         place: Where its blob is: a path relative to the document's own directory, or `docker://HOST/REPOSITORY`.
     """
     annotations = {DIFF_ID: str(packed.diff_id)}
     if packed.newest_mtime is not None:
         annotations[CREATED] = format_time(packed.newest_mtime)
-    return {**packed.descriptor.annotated(**annotations).to_json(), BLOB: place, DEST: dest}
+    document = {**packed.descriptor.annotated(**annotations).to_json(), BLOB: place, DEST: step.dest}
+    return {**document, DIFF: True} if step.diff else document
 
 
 def open_layer(
@@ -106,6 +109,9 @@ def open_layer(
         _refuse(path, f"{BLOB} does not say where the blob is")
     if not isinstance(dest, str):
         _refuse(path, f"{DEST} is no path")
+    diff = found.extra.get(DIFF, False)
+    if not isinstance(diff, bool):
+        _refuse(path, f"{DIFF} is neither true nor false")
     descriptor = Descriptor(mediatypes.oci_layer(found.media_type), found.digest, found.size)
     if place.startswith(_REGISTRY):
         reference = Reference.parse(place.removeprefix(_REGISTRY), default_tag=None)
@@ -124,7 +130,7 @@ def open_layer(
         None,
         BaseLayerFiles(image, descriptor, sink),
     )
-    return FinishedLayer(packed, TreeSource(path, TreeSource.parse(f"{path}:{dest}").dest), image)
+    return FinishedLayer(packed, Step(TreeSource.parse(f"{path}:{dest}").dest, diff), image)
 
 
 def document_text(document: dict[str, Any]) -> str:

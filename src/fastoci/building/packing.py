@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 from fastoci.building.plan import BuildPlan
+from fastoci.building.steps import Step
 from fastoci.building.targets import Target
 from fastoci.ending import EndingStack
 from fastoci.events import Sink, Warned
@@ -89,7 +90,7 @@ class Packing:
             yield removals.step, below[-1]
         for source in self._plan.sources:
             if self._split is None:
-                made = [(source.step, self._pack(source, below))]
+                made = [(str(Step(source.dest, diff=self._diff is not None)), self._pack(source, below))]
                 entries = made[0][1].entries
             else:
                 entries, made = self._pack_split(source, self._split, below)
@@ -153,7 +154,9 @@ class Packing:
         with EndingStack() as stack:
             tree = stack.enter_context(planning) if uploads is None else uploads.open(planning)
             packed = pack_parts(tree, pack, (lambda: None) if uploads is None else uploads.stop)
-        return tree.entries, [(part.step, layer) for part, layer in zip(tree.parts, packed, strict=True)]
+        return tree.entries, [
+            (str(_step_of(part, split)), layer) for part, layer in zip(tree.parts, packed, strict=True)
+        ]
 
     def _plan_tree(self, source: TreeSource, below: Sequence[PackedLayer]) -> AbstractContextManager[PlannedLayer]:
         """Begin with a layer of a tree, or of what it changes of its base."""
@@ -178,3 +181,9 @@ class Packing:
             return
         of_which = f" of {source.title}" if len(self._plan.sources) > 1 else ""
         self._sink(Warned(f"all {entries:,} entries{of_which} belong to {name}", hint="--chown 0:0 makes them root's"))
+
+
+def _step_of(part: Part, split: Split) -> Step:
+    if part.count == 1:
+        return Step(part.source.dest)
+    return Step(part.source.dest, split=split, number=part.number, count=part.count)

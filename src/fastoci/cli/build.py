@@ -182,8 +182,8 @@ def run(
         str | None,
         typer.Option(
             metavar="SIZE|N",
-            help="Spread each tree over layers of about SIZE, as 512M, or over N layers; they are packed and sent at "
-            "once, and a change in one place changes few of them.  [default: one layer]",
+            help="Spread each tree over layers of about SIZE, as 512M, or over N layers at most; they are packed and "
+            "sent at once, and a change in one place changes few of them.  [default: one layer]",
         ),
     ] = None,
     destination: DestinationFlags,

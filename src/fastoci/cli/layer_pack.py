@@ -30,6 +30,9 @@ def run(
             help="A file, whose document is FILE.json; a directory; or docker://HOST/REPOSITORY.  [default: .]",
         ),
     ] = None,
+    diff: Annotated[
+        str | None, typer.Option(metavar="BASE", help="Pack what SRC changes of the tree BASE, to stand above that.")
+    ] = None,
     tree: TreeFlags,
     registry: UploadFlags,
     output_flags: OutputFlags,
@@ -44,6 +47,7 @@ def run(
             output,
             policy=replace(tree.policy(), mtime_limit=tree.epoch()),
             layer=tree.layer(),
+            diff=diff,
             registry=registry.options(),
             sink=console.sink,
         )

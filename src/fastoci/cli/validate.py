@@ -2,13 +2,13 @@
 
 # No `from __future__ import annotations`: typer reads these annotations, and reads them faster as values.
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from fastoci.cli.build import TreeFlags
-from fastoci.cli.options import MemberOption, OutputFlags, RegistryFlags, parse_platform
+from fastoci.cli.options import MemberOption, OutputFlags, RegistryFlags, parse_platform, parse_split
 from fastoci.errors import InvalidImageError, UsageError
 
 if TYPE_CHECKING:
@@ -37,9 +37,24 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="SRC[:/DEST]",
-            help="Compare with what a build makes of it, one for each of the topmost layers; "
+            help="Compare the topmost layers with what a build makes of it, or of several, lowest first; "
             "the options of the trees are those of that build.",
         ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--from", metavar="IMAGE", help="With --rebuild: the layers beneath are this image's.")
+    ] = None,
+    diff: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BASE",
+            help="With --rebuild SRC: the layer is what SRC changes of the tree BASE.  Alone: what the tree named here "
+            "changes of the layers beneath.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE|N", help="With --rebuild: as the build had it.  [default: what the image's history says]"),
     ] = None,
     platform: MemberOption = None,
     tree: TreeFlags,
@@ -49,38 +64,50 @@ def run(
     """Check every digest, size, diff_id, media type and reference of an image."""
     from fastoci.validate import validate
 
-    if platform is not None and not rebuild:
-        raise UsageError("--platform is for --rebuild: all that an index lists is checked")
+    if not (rebuild or diff):
+        for value, option in ((base, "--from"), (split, "--split"), (platform, "--platform")):
+            if value is not None:
+                raise UsageError(f"{option} is for --rebuild: all that is there is checked without it")
     options = registry.options()
     with output.console() as console:
         found = validate(image, options, fast=fast, sink=console.sink)
-        if rebuild:
-            found = replace(
-                found, findings=(*found.findings, *_compared(image, rebuild, options, platform, tree, console))
-            )
+        if rebuild or diff:
+            wanted = _Wanted(rebuild or [], base, diff, split, platform)
+            found = replace(found, findings=(*found.findings, *_compared(image, wanted, options, tree, console)))
     console.result([*_findings(found), _summary(found)], found.to_json())
     if not found.is_valid:
         raise typer.Exit(InvalidImageError.exit_code)
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What an image is compared with, as it was written."""
+
+    sources: list[str]
+    base: str | None
+    diff: str | None
+    split: str | None
+    platform: str | None
+
+
 def _compared(
-    image: str,
-    sources: list[str],
-    options: "RegistryOptions",
-    platform: str | None,
-    tree: TreeFlags,
-    console: "Console",
+    image: str, wanted: _Wanted, options: "RegistryOptions", tree: TreeFlags, console: "Console"
 ) -> "tuple[Finding, ...]":
     from fastoci.checks.rebuild import rebuild
 
+    # `--diff TREE` without a source: what the tree changes of the layers beneath.
+    diff: str | Literal[True] | None = wanted.diff if wanted.sources else True
     return rebuild(
         image,
-        sources,
+        wanted.sources or [str(wanted.diff)],
         options,
         policy=tree.policy(),
         layer=tree.layer(),
         source_date_epoch=tree.epoch(),
-        platform=parse_platform(platform),
+        base=wanted.base,
+        diff=diff,
+        split=None if wanted.split is None else parse_split(wanted.split),
+        platform=parse_platform(wanted.platform),
         sink=console.sink,
     )
 

@@ -48,9 +48,10 @@ class Split:
     """How a tree is spread over several layers: by the size that they shall have, or by their number.
 
     Args:
-        size: About how many bytes of tar a layer has; none has more than half as many again, but one of a single file.
+        size: About how many bytes of tar a layer has; none has more than half as many again, but one with a large file.
             None: `count` says.
-        count: How many layers there are, fewer where the tree cannot be divided so often. None: `size` says.
+        count: How many layers there are at most. There are fewer, most often from 12 to 18 for 20, so that a tree that
+            changes keeps the layers that it has. None: `size` says.
 
     Raises:
         UsageError: Both are given or none, or one is not over zero.
@@ -64,3 +65,6 @@ class Split:
             raise UsageError("a tree is split by a size or into a number of layers", hint="one of the two")
         if (self.size or self.count or 0) < 1:
             raise UsageError(f"a tree cannot be split by {self.size or self.count or 0}")
+
+    def __str__(self) -> str:
+        return str(self.count) if self.size is None else f"{self.size}B"

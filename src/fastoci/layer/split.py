@@ -53,11 +53,6 @@ class Part:
         """What to call it on screen."""
         return self.source.title if self.count == 1 else f"{self.source.title} {self.number}/{self.count}"
 
-    @property
-    def step(self) -> str:
-        """How its layer came to be, for the image's history."""
-        return self.source.step if self.count == 1 else f"{self.source.step} {self.number}/{self.count}"
-
 
 class SplitTree:
     """A tree whose parts are planned.

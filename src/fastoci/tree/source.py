@@ -61,11 +61,6 @@ class TreeSource:
         return name or "root"
 
     @property
-    def step(self) -> str:
-        """How a layer of this came to be, for the image's history."""
-        return f"COPY . {self.dest} # fastoci"
-
-    @property
     def components(self) -> tuple[bytes, ...]:
         """The names on the way to the destination, outermost first; empty for `/`."""
         return tuple(os.fsencode(name) for name in self.dest.split("/") if name)
