@@ -21,9 +21,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fastoci._engine.filler import Filler
+
 import trees
 from fastoci._engine.division import PASSING, divide
-from fastoci._engine.filler import Filler
 from fastoci._engine.table import EntryTable
 
 _CASES = int(os.environ.get("FASTOCI_BENCH_ROUNDS") or 50)

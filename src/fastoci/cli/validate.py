@@ -54,7 +54,9 @@ def run(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="SIZE|N", help="With --rebuild: as the build had it.  [default: what the image's history says]"),
+        typer.Option(
+            metavar="SIZE|N", help="With --rebuild: as the build had it.  [default: what the image's history says]"
+        ),
     ] = None,
     platform: MemberOption = None,
     tree: TreeFlags,
