@@ -43,7 +43,7 @@ TARGET = ":path"
 # What waits in the kernel to be sent: little, so that progress is what went out and a cut connection takes little with
 # it; but as much as the line takes in AHEAD seconds, or a fast one is fed by the spoonful.
 AHEAD = 0.02
-LEAST_AHEAD, MOST_AHEAD = 256 << 10, 4 << 20
+LEAST_AHEAD, MOST_AHEAD = 256 << 10, 2 << 20
 _MEASURED = 4 << 20  # bytes after each of which it is looked how fast the line is
 
 # Beside urllib3's own (no Nagle): a dead peer is noticed while a commit is waited for.
