@@ -155,6 +155,14 @@ CHANGES = {
     ),
     "mode": (lambda tree: (tree / "file").chmod(0o600), ["file"]),
     "mtime": (lambda tree: os.utime(tree / "file", (1, 1)), ["file"]),
+    **(
+        {
+            "owner": (lambda tree: os.chown(tree / "file", 1, -1), ["file"]),
+            "group": (lambda tree: os.chown(tree / "dir/sub", -1, 2), ["dir/", "dir/sub/"]),
+        }
+        if is_root()
+        else {}
+    ),
     "nanoseconds, which no layer has": (lambda tree: os.utime(tree / "file", ns=(1, 1600000000 * 10**9 + 5)), []),
     "an attribute": (lambda tree: os.setxattr(tree / "file", "user.a", b"1"), ["file"]),
     "a directory's mode": (lambda tree: (tree / "dir/sub").chmod(0o700), ["dir/", "dir/sub/"]),
