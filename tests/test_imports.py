@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "tar": {"spec", "errors"},
     "tree": {"_engine", "ending", "threads", "events", "spec", "errors"},
     "layer": {"_engine", "ending", "threads", "tree", "events", "spec", "errors", "version"},
-    "store": {"ending", "events", "spec", "errors", "version"},
+    "store": {"ending", "threads", "events", "spec", "errors", "version"},
     "registry": {"ending", "units", "events", "spec", "errors", "version"},
     "rootfs": {"_engine", "ending", "tar", "threads", "units", "events", "spec", "errors", "version"},
     "counted": set(),

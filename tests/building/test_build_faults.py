@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from fastoci.build import build
 from fastoci.errors import StoreError, TreeChangedError
 from fastoci.layer.options import LayerOptions
+from fastoci.store import writeout
 from fastoci.validate import validate
 from oracles.longform import times
 from oracles.nasty import BLOCK, is_root, make_tree, mixed_data
@@ -150,6 +152,31 @@ def test_the_disk_refuses_from_any_moment_on(tree, tmp_path, monkeypatch, output
         assert our_threads() == []
         del said
         assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_the_disk_loses_what_it_took(tree, tmp_path, monkeypatch, output):
+    """What is found out beside the writing, while a large file is made."""
+    monkeypatch.setattr(writeout, "STEP", 1000)
+    lost = threading.Event()
+    real_write = os.write
+
+    def fdatasync(fd):
+        lost.set()
+        raise OSError(errno.EIO, "Input/output error")
+
+    def write(fd, data):
+        # The disk is as fast as the writer.
+        assert "fastoci-write-out" not in our_threads() or lost.wait(10)
+        return real_write(fd, data)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(StoreError, match="cannot write") as caught:
+        build_at(tree, tmp_path, output)
+    assert caught.value.errno == errno.EIO
+    assert left(tmp_path) == []
+    assert our_threads() == []
 
 
 CLI = [sys.executable, "-m", "fastoci", "build"]

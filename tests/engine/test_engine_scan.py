@@ -68,6 +68,16 @@ def test_more_threads_than_directories(tmp_path):
     assert described(tmp_path, threads=16) == described(tmp_path)
 
 
+def test_one_thread_is_told_once_that_more_would_help(nasty_tree):
+    fd = os.open(nasty_tree.path, os.O_RDONLY | os.O_DIRECTORY)
+    table = EntryTable(os.fsencode(nasty_tree.path), fd)
+    os.close(fd)
+    scanner = Scanner(table, compile_patterns([]), with_xattrs=True, keep_whiteouts=False, cold_after=0)
+    assert [scanner.run(may_ask=True) for _ in range(3)] == [True, False, False]
+    scanner.finish()
+    assert table.scanned == len(nasty_tree.entries)
+
+
 @pytest.mark.parametrize("way", [0, 1, 2])
 def test_the_working_directory_stays(nasty_tree, way):
     before = os.stat(".")

@@ -142,28 +142,3 @@ def test_a_file_system_that_cannot_sync_directories(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     with TempFile(tmp_path) as file:
         assert file.link("x")
-
-
-def test_the_write_out_begins_early_and_asks_for_no_byte_twice(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(os, "posix_fadvise", lambda fd, start, size, advice: asked.append((start, size, advice)))
-    with TempFile(tmp_path) as file:
-        for _ in range(100):
-            file.write(bytes(100_000))
-    sizes = [size for _, size, _ in asked]
-    # Bytes that were written out are clean, and the same advice would have the kernel forget them.
-    assert [start for start, _, _ in asked] == [sum(sizes[:number]) for number in range(len(sizes))]
-    assert {advice for _, _, advice in asked} == {os.POSIX_FADV_DONTNEED}
-    assert len(asked) == 2
-    assert 0 <= 10_000_000 - sum(sizes) < 4 << 20
-
-
-def test_a_file_system_that_takes_no_advice_is_as_good(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ESPIPE, "no")
-
-    monkeypatch.setattr(os, "posix_fadvise", refuse)
-    with TempFile(tmp_path) as file:
-        file.write(b"x" * (5 << 20))
-        file.link("blob")
-    assert (tmp_path / "blob").read_bytes() == b"x" * (5 << 20)

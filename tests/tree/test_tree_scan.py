@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import pickle
 import threading
@@ -15,6 +16,7 @@ from fastoci.errors import FastociError, TreeChangedError, TreeError, TreeNameEr
 from fastoci.events import discard
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import pack_tree
+from fastoci.tree import scan as scanning
 from fastoci.tree.faults import explain
 from fastoci.tree.policy import TreePolicy
 from fastoci.tree.scan import scan_tree
@@ -171,7 +173,7 @@ def test_a_scan_thread_that_fails(tree, monkeypatch):
             self.stop = self.scanner.stop
             self.finish = self.scanner.finish
 
-        def run(self):
+        def run(self, *, may_ask):
             raise MemoryError
 
     monkeypatch.setattr("fastoci.tree.scan.Scanner", Broken)
@@ -193,3 +195,54 @@ def test_errors_leave_no_descriptor(tree):
         with pytest.raises(TreeNameError):
             pack_tree(TreeSource(str(tree)), TreePolicy(), LayerOptions(), MemorySink(), discard)
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+class TestAColdTree:
+    """Every tree is taken here for one that is not in the page cache: the first thread that has read a directory asks
+    for more."""
+
+    @pytest.fixture(autouse=True)
+    def cold(self, monkeypatch):
+        monkeypatch.setattr(scanning, "Scanner", functools.partial(Scanner, cold_after=0))
+
+    @pytest.fixture
+    def tree(self, tmp_path):
+        for number in range(60):
+            directory = tmp_path / "tree" / f"{number % 7}" / f"{number}"
+            directory.mkdir(parents=True)
+            (directory / "file").write_bytes(b"x" * number)
+        return tmp_path / "tree"
+
+    @pytest.mark.parametrize("threads", [1, 2, scanning.COLD_SCAN_THREADS])
+    def test_is_scanned_by_more_threads(self, tree, monkeypatch, threads):
+        started = allow_threads(monkeypatch, 100)
+        table = scan(tree, threads=threads)
+        assert len(started) == scanning.COLD_SCAN_THREADS
+        assert table.scanned == 7 + 60 + 60
+        assert our_threads() == []
+
+    def test_gives_the_same_layer(self, tree, monkeypatch):
+        cold = pack(tree).layer
+        monkeypatch.setattr(scanning, "Scanner", Scanner)
+        assert pack(tree).layer.descriptor == cold.descriptor
+
+    @pytest.mark.parametrize("more", [0, 5])
+    def test_is_scanned_by_as_many_threads_as_there_are(self, tree, monkeypatch, more):
+        started = allow_threads(monkeypatch, 2 + more)
+        assert scan(tree, threads=2).scanned == 7 + 60 + 60
+        assert len(started) == 2 + more
+        assert our_threads() == []
+
+    def test_that_holds_what_no_layer_can(self, tree):
+        (tree / "6" / "6" / ".wh.x").touch()
+        with pytest.raises(TreeNameError):
+            scan(tree)
+        assert our_threads() == []
+
+    def test_that_nobody_waits_for(self, tree):
+        def fail(event):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            pack_tree(TreeSource(str(tree)), TreePolicy(), LayerOptions(threads=2), MemorySink(), fail)
+        assert our_threads() == []

@@ -8,6 +8,7 @@ cdef extern from *:
     """
     #include <errno.h>
     #include <fcntl.h>
+    #include <sys/resource.h>
     #include <sys/stat.h>
     #include <sys/syscall.h>
     #include <sys/uio.h>
@@ -39,6 +40,12 @@ cdef extern from *:
         struct iovec piece = { buffer, size };
         return syscall(SYS_preadv2, fd, &piece, 1UL, (long)offset, (long)(offset >> 32), RWF_NOWAIT);
     }
+
+    /* How often the calling thread has waited for something, a disk for the most part. */
+    static inline long fastoci_waits(void) {
+        struct rusage usage;
+        return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+    }
     """
     int OPEN_FILE "FASTOCI_OPEN_FILE"
     int OPEN_DIRECTORY "FASTOCI_OPEN_DIRECTORY"
@@ -64,6 +71,7 @@ cdef extern from *:
     ssize_t readlinkat(int directory, const char *name, char *target, size_t size) nogil
     ssize_t pread(int fd, void *buffer, size_t size, int64_t offset) nogil
     ssize_t pread_cached "fastoci_pread_cached"(int fd, void *buffer, size_t size, int64_t offset) nogil
+    long waits "fastoci_waits"() nogil
     int posix_fadvise(int fd, int64_t offset, int64_t size, int advice) nogil
     int POSIX_FADV_WILLNEED
     int64_t lseek(int fd, int64_t offset, int whence) nogil

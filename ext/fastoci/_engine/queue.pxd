@@ -37,6 +37,7 @@ cdef struct Queue:
     size_t count
     size_t capacity
     size_t busy                 # jobs that were taken and are not released, and may still add some
+    size_t idle                 # threads that wait for a job
     bint stopped
 
 cdef inline bint queue_init(Queue *queue, Entry *root) noexcept nogil:
@@ -50,7 +51,7 @@ cdef inline bint queue_init(Queue *queue, Entry *root) noexcept nogil:
                 queue.jobs[0].directory = root
                 queue.jobs[0].matched = NULL
                 queue.count = queue.capacity = 1
-                queue.busy = 0
+                queue.busy = queue.idle = 0
                 queue.awaited = NULL
                 queue.stopped = False
                 return True
@@ -71,7 +72,9 @@ cdef inline bint queue_take(Queue *queue, Job *job) noexcept nogil:
     cdef bint taken = False
     pthread_mutex_lock(&queue.lock)
     while not queue.stopped and queue.count == 0 and queue.busy:
+        queue.idle += 1
         pthread_cond_wait(&queue.changed, &queue.lock)
+        queue.idle -= 1
     if not queue.stopped and queue.count:
         queue.count -= 1
         job[0] = queue.jobs[queue.count]
@@ -127,10 +130,9 @@ cdef inline bint queue_give(Queue *queue, Entry *directory) noexcept nogil:
         child.size = 0
         queue.count += 1
         added += 1
-    if added == 1:
+    # No more are woken than there are jobs for.
+    for added in range(min(added, queue.idle)):
         pthread_cond_signal(&queue.changed)
-    elif added:
-        pthread_cond_broadcast(&queue.changed)
     return True
 
 cdef inline void queue_stop(Queue *queue) noexcept nogil:

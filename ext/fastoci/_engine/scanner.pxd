@@ -30,6 +30,7 @@ cdef class Scanner:
     cdef bint keep_whiteouts
     cdef bint one_file_system
     cdef int first_xattr_way
+    cdef uint64_t cold_after
     cdef bint ready
     cdef Queue queue
     # Under the queue's lock:
@@ -37,9 +38,12 @@ cdef class Scanner:
     cdef uint64_t entries
     cdef uint64_t sockets
     cdef char *first_socket
+    cdef uint64_t waited        # directories that a disk was waited for
+    cdef bint asked             # for more threads, by one of those that run
 
     cdef void fail(self, FaultKind kind, int error, const Entry *parent, const char *name) noexcept nogil
-    cdef bint give(self, Entry *directory) noexcept nogil
+    cdef bint wants_help(self) noexcept nogil
+    cdef bint give(self, Entry *directory, bint waited=*) noexcept nogil
     cdef bint note_socket(self, const Entry *parent, const char *name) noexcept nogil
     cdef bint fill_root(self, Worker *worker, int fd) noexcept nogil
     cdef bint scan_directory(self, Worker *worker, const Job *job) noexcept nogil

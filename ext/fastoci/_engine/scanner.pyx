@@ -9,21 +9,17 @@ their directory is marked as scanned by nobody but the plan.
 
 The threads themselves are Python's: each calls `run`, which returns when the whole tree has been scanned, when a
 fault stops the work, or when `stop` was called.
+
+On a tree that is not in the page cache they wait for the disk, one request at a time each: most file systems read a
+directory no further than they are asked to. Then more threads than there are CPUs are faster, and one of those that
+run asks for them.
 """
 
 from libc.errno cimport EINTR, EINVAL, ENOENT, ESTALE, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcpy, memset, strcmp, strlen, strncmp
-from posix.stat cimport (
-    S_ISBLK,
-    S_ISCHR,
-    S_ISDIR,
-    S_ISFIFO,
-    S_ISLNK,
-    S_ISREG,
-    struct_stat,
-)
+from posix.stat cimport S_ISDIR, struct_stat
 
 from fastoci._engine.arena cimport arena_copy, arena_take
 from fastoci._engine.dirs cimport dirs_close, dirs_init, dirs_open
@@ -31,13 +27,8 @@ from fastoci._engine.entry cimport (
     Entry,
     FLAG_EXCLUDED,
     FLAG_MOUNTED,
-    FLAG_SPARSE,
     FLAG_SYNTHETIC,
-    KIND_BLOCK,
-    KIND_CHARACTER,
     KIND_DIRECTORY,
-    KIND_FIFO,
-    KIND_FILE,
     KIND_SYMLINK,
     sibling_order,
 )
@@ -54,20 +45,12 @@ from fastoci._engine.fault cimport (
     FaultKind,
     fault_clear,
 )
-from fastoci._engine.kernel cimport (
-    AT_EMPTY_PATH,
-    AT_SYMLINK_NOFOLLOW,
-    SEEK_SET,
-    ctime_ns,
-    fstatat,
-    lseek,
-    mtime_ns,
-    readlinkat,
-)
+from fastoci._engine.kernel cimport AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, SEEK_SET, fstatat, lseek, readlinkat, waits
 from fastoci._engine.path cimport path_free, path_of, path_size, path_write
 from fastoci._engine.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from fastoci._engine.queue cimport Job, queue_free, queue_give, queue_init, queue_release, queue_stop, queue_take
 from fastoci._engine.raising cimport raise_fault
+from fastoci._engine.status cimport status_take
 from fastoci._engine.xattrs cimport XATTRS_CHDIR, XATTRS_MAX, fchdir, xattrs_keeps, xattrs_read, xattrs_way
 
 cdef extern from *:
@@ -92,6 +75,7 @@ cdef enum:
     DIRENTS_SIZE = 64 * 1024
     TARGET_SIZE = 64 * 1024
     BUFFER_SIZE = DIRENTS_SIZE + 2 * XATTRS_MAX
+    COLD = 16
 
 
 cdef int _order(const void *left, const void *right) noexcept nogil:
@@ -113,10 +97,11 @@ cdef class Scanner:
         keep_whiteouts: Whether names that begin with `.wh.` are meant; a fault otherwise.
         one_file_system: Whether directories on another file system than the root's are left empty.
         xattr_way: The first way of reading extended attributes to try, 0 to 2 (xattrs.pxd); the tests try them all.
+        cold_after: So many directories that had to be waited for make a tree one that is not in the page cache.
     """
 
     def __cinit__(self, EntryTable table not None, PatternSet patterns not None, *, bint with_xattrs,
-                  bint keep_whiteouts, bint one_file_system=False, int xattr_way=0):
+                  bint keep_whiteouts, bint one_file_system=False, int xattr_way=0, uint64_t cold_after=COLD):
         if table.root_fd < 0:
             raise ValueError("the table is closed")
         self.table = table
@@ -125,6 +110,7 @@ cdef class Scanner:
         self.keep_whiteouts = keep_whiteouts
         self.one_file_system = one_file_system
         self.first_xattr_way = xattr_way
+        self.cold_after = cold_after
         if not queue_init(&self.queue, table.root):
             raise MemoryError
         self.ready = True
@@ -135,16 +121,24 @@ cdef class Scanner:
         fault_clear(&self.fault)
         free(self.first_socket)
 
-    def run(self):
+    def run(self, *, bint may_ask=False):
         """Scan until nothing is left to scan. Called by every scan thread, each a fresh one.
 
         A thread may get a working directory of its own here (xattrs.pxd), so it must not be used for other work.
+
+        Args:
+            may_ask: Whether the caller has more threads to give, and goes on by another call when it has given them.
+
+        Returns:
+            True: more threads would help, for the tree is not in the page cache; one thread is told, once. False: it is
+            over.
 
         Raises:
             MemoryError: The thread got no memory; the scan stops. Other faults are raised by `finish`.
         """
         cdef Worker *worker = <Worker *>calloc(1, sizeof(Worker))
         cdef Job job
+        cdef bint asks = False
         try:
             if worker == NULL:
                 raise MemoryError
@@ -160,8 +154,9 @@ cdef class Scanner:
             with nogil:
                 dirs_init(&worker.dirs, self.table.root, self.table.root_fd)
                 worker.xattr_way = xattrs_way(self.first_xattr_way)
-                while queue_take(&self.queue, &job):
+                while not asks and queue_take(&self.queue, &job):
                     self.scan_directory(worker, &job)
+                    asks = may_ask and self.wants_help()
                     queue_release(&self.queue)
         except BaseException:
             self.stop()
@@ -174,6 +169,7 @@ cdef class Scanner:
                 free(worker.found)
                 free(worker.scratch)
                 free(worker)
+        return asks
 
     def stop(self):
         """Make every `run` return soon, and a plan that waits for the scan give up."""
@@ -223,10 +219,20 @@ cdef class Scanner:
         pthread_mutex_unlock(&self.queue.lock)
         free(path)
 
-    cdef bint give(self, Entry *directory) noexcept nogil:
+    cdef bint wants_help(self) noexcept nogil:
+        """Return whether the caller is the one to ask for more threads."""
+        cdef bint wants
+        pthread_mutex_lock(&self.queue.lock)
+        wants = self.waited >= self.cold_after and not self.asked
+        self.asked = self.asked or wants
+        pthread_mutex_unlock(&self.queue.lock)
+        return wants
+
+    cdef bint give(self, Entry *directory, bint waited=False) noexcept nogil:
         """Let a directory that has been read, or the one file, go to the plan, and subdirectories to the queue."""
         cdef bint given
         pthread_mutex_lock(&self.queue.lock)
+        self.waited += waited
         self.entries += directory.size if directory.kind == KIND_DIRECTORY else 1
         given = queue_give(&self.queue, directory)
         pthread_mutex_unlock(&self.queue.lock)
@@ -265,6 +271,7 @@ cdef class Scanner:
         cdef fastoci_dirent *dirent
         cdef long size, offset
         cdef size_t number
+        cdef long waited = -waits()
         cdef int fd = dirs_open(&worker.dirs, directory)
         if fd < 0:
             self.fail(FAULT_OPEN_DIRECTORY, errno, directory, NULL)
@@ -296,6 +303,7 @@ cdef class Scanner:
                     continue
                 if self.scan_name(worker, job, fd, dirent.name) < 0:
                     return False
+        waited += waits()
         directory.size = worker.found_count
         directory.link.children = NULL
         if worker.found_count:
@@ -306,7 +314,7 @@ cdef class Scanner:
                 return False
             memcpy(children, worker.found, worker.found_count * sizeof(Entry))
             directory.link.children = children
-        return self.give(directory)
+        return self.give(directory, waited > 0)
 
     cdef bint fill_root(self, Worker *worker, int fd) noexcept nogil:
         """Ask for the status of the root, which nobody has done yet. Metadata that was given to it beforehand stays."""
@@ -415,25 +423,10 @@ cdef class Scanner:
         if fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW if name[0] else AT_EMPTY_PATH) != 0:
             self.fail(FAULT_STAT, errno, parent, name)
             return False
-        entry.device = status.st_dev
-        entry.inode = status.st_ino
-        entry.mode = status.st_mode & 0o7777
-        entry.uid = status.st_uid
-        entry.gid = status.st_gid
-        entry.links = status.st_nlink
-        entry.mtime = status.st_mtime
-        entry.mtime_ns = mtime_ns(&status)
-        entry.ctime = status.st_ctime
-        entry.ctime_ns = ctime_ns(&status)
-        if S_ISREG(status.st_mode):
-            entry.kind = KIND_FILE
-            entry.size = status.st_size
-            if status.st_blocks * 512 < status.st_size:
-                entry.flags |= FLAG_SPARSE
-        elif S_ISDIR(status.st_mode):
-            entry.kind = KIND_DIRECTORY
-        elif S_ISLNK(status.st_mode):
-            entry.kind = KIND_SYMLINK
+        if not status_take(entry, &status):
+            entry.name_size = 0
+            return self.note_socket(parent, name)
+        if entry.kind == KIND_SYMLINK:
             size = readlinkat(fd, name, target, TARGET_SIZE)
             if size < 0:
                 # It was a link a moment ago.
@@ -444,14 +437,6 @@ cdef class Scanner:
             if entry.link.target == NULL:
                 self.fail(FAULT_MEMORY, 0, parent, name)
                 return False
-        elif S_ISCHR(status.st_mode) or S_ISBLK(status.st_mode):
-            entry.kind = KIND_CHARACTER if S_ISCHR(status.st_mode) else KIND_BLOCK
-            entry.link.device = status.st_rdev
-        elif S_ISFIFO(status.st_mode):
-            entry.kind = KIND_FIFO
-        else:
-            entry.name_size = 0
-            return self.note_socket(parent, name)
         if not self.with_xattrs:
             return True
         fault = xattrs_read(worker.xattr_way, fd, name, target, worker.arena, entry)

@@ -231,7 +231,7 @@ class _SpoolWriter(BlobWriter):
         self._place = str(directory)
         self._what = f"cannot write a temporary file in {directory}"
         with explained(self._what, self._place):
-            self._file: TempFile | None = TempFile(directory)
+            self._file: TempFile | None = TempFile(directory, lasting=False)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._file is None:

@@ -14,13 +14,13 @@ import stat
 from pathlib import Path
 
 from fastoci.ending import Ending, OpenFile
+from fastoci.store.writeout import WriteOut
 
 __all__ = ["TEMP_PREFIX", "TempFile", "sync_directory", "write_all"]
 
 TEMP_PREFIX = ".fastoci-"
 _MODE = 0o666  # less the umask
 _COPY_SIZE = 1 << 20
-_WRITE_OUT_SIZE = 4 << 20
 
 # open(2): kernels without O_TMPFILE answer EISDIR, file systems without it EOPNOTSUPP; overlays and FUSE add the rest.
 _NO_TMPFILE = frozenset({errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOENT})
@@ -58,19 +58,21 @@ class TempFile(Ending):
 
     Args:
         directory: Where it is going to stand.
+        lasting: Whether it is going to be linked, and its write-out may begin at once. False: it is only for a while.
 
     Raises:
         OSError: It cannot be made.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._size = 0
-        self._written_out = 0
+    def __init__(self, directory: Path, *, lasting: bool = True) -> None:
+        self._write_out: WriteOut | None = None
         self._name: str | None = None
         self._file: OpenFile | None = None
         self._directory = OpenFile(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self._file = self._open()
+            if lasting:
+                self._write_out = WriteOut(self.fd)
         except BaseException:
             self.close()
             raise
@@ -102,22 +104,11 @@ class TempFile(Ending):
             raise
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append `data`; see `write_all`."""
+        """Append `data`; see `write_all`. Bytes that were written before may turn out to be lost here."""
         written = write_all(self.fd, data)
-        self._size += written
-        if self._size - self._written_out >= _WRITE_OUT_SIZE:
-            self._write_out()
+        if self._write_out is not None:
+            self._write_out.wrote(written)
         return written
-
-    def _write_out(self) -> None:
-        """Have the disk begin with what is new, so that little is left to wait for when all of it must be durable.
-
-        posix_fadvise(2): Linux starts the write-out of dirty pages that are said to be of no more use, and lets go of
-        clean ones. These are dirty, and are never named again: they stay in the page cache, where a push reads them.
-        """
-        with contextlib.suppress(OSError):
-            os.posix_fadvise(self.fd, self._written_out, self._size - self._written_out, os.POSIX_FADV_DONTNEED)
-        self._written_out = self._size
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`; none at the end."""
@@ -138,6 +129,8 @@ class TempFile(Ending):
             OSError: The kernel refused.
         """
         target = self._directory.fd if directory is None else directory
+        if self._write_out is not None:
+            self._write_out.finish()
         os.fsync(self.fd)
         if self._name is None and not replace:
             try:
@@ -187,6 +180,8 @@ class TempFile(Ending):
             with contextlib.suppress(OSError):
                 os.unlink(self._name, dir_fd=self._directory.fd)
             self._name = None
+        if self._write_out is not None:
+            self._write_out.close()
         if self._file is not None:
             self._file.close()
         self._directory.close()
