@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -166,7 +167,7 @@ def test_versions_are_part_of_both(tree, monkeypatch, name, value):
 
 def test_another_machine(tree, monkeypatch):
     fingerprint, place = known(tree)
-    monkeypatch.setattr("platform.machine", lambda: "z80")
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="z80"))
     assert known(tree)[0] != fingerprint
     assert known(tree)[1] != place
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import random
 import struct
 import subprocess
 import zlib
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -166,7 +168,7 @@ def test_this_isal_gives_the_golden_bytes():
 
 
 def test_another_isal_draws_a_warning(tmp_path, monkeypatch):
-    monkeypatch.setattr(compression.platform, "machine", lambda: "test")
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="test"))
     monkeypatch.setattr(compression, "_GOLDEN_DIGESTS", {"test": {1: "00" * 32}})
     (warning,) = [event for event in pack(tmp_path).events if isinstance(event, Warned)]
     assert "isal" in warning.message

@@ -72,6 +72,12 @@ def test_what_comes_during_a_sync_is_synced_by_one_more(tmp_path, disk):
     assert disk.synced == [STEP, 21 * STEP]
 
 
+def write_on(file):
+    """Write as long as the disk takes it."""
+    for _ in range(10_000):
+        file.write(b"x" * STEP)
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_what_the_disk_lost_is_said_at_the_next_write(tmp_path, disk, number):
     disk.error = OSError(number, os.strerror(number))
@@ -79,8 +85,7 @@ def test_what_the_disk_lost_is_said_at_the_next_write(tmp_path, disk, number):
         file.write(b"x" * STEP)
         assert disk.begun.wait(10)
         with pytest.raises(OSError, match=os.strerror(number)) as caught:
-            for _ in range(10_000):
-                file.write(b"x" * STEP)
+            write_on(file)
     assert caught.value is disk.error
     assert len(disk.synced) == 1, "the kernel says it once: nobody syncs until it says nothing"
     assert os.listdir(tmp_path) == []

@@ -13,7 +13,7 @@ Zstandard is in a file of its own, `zstd.py`.
 from __future__ import annotations
 
 import hashlib
-import platform
+import os
 import struct
 from typing import Protocol
 
@@ -170,7 +170,7 @@ def differs_from_golden(level: int) -> bool:
 
     Level 3 promises nothing, and neither does an architecture that has no golden digests.
     """
-    golden = _GOLDEN_DIGESTS.get(platform.machine(), {}).get(level)
+    golden = _GOLDEN_DIGESTS.get(os.uname().machine, {}).get(level)
     if golden is None:
         return False
     return hashlib.sha256(deflate_block(memoryview(GOLDEN_TEXT), level)).hexdigest() != golden

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 from dataclasses import dataclass
+
+import isal
 
 from fastoci._engine.fingerprint import facts
 from fastoci._engine.plan import Plan
@@ -97,7 +98,7 @@ def _begun(kind: str, options: LayerOptions, details: tuple[object, ...]) -> has
         options.compression,
         options.level,
         _compressor_version(options),
-        platform.machine(),
+        os.uname().machine,
         *details,
     )
     return hashlib.sha256(repr(words).encode())
@@ -108,10 +109,4 @@ def _compressor_version(options: LayerOptions) -> str:
         from fastoci.layer.zstd import zstd_version
 
         return zstd_version()
-    # 17 ms, which a build that pushes nothing need not take.
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("isal")
-    except PackageNotFoundError:  # it is vendored, and says nothing
-        return "unknown"
+    return isal.__version__

@@ -17,7 +17,7 @@ from fastoci.threads import Crew
 
 __all__ = ["WriteOut"]
 
-STEP = 32 << 20
+STEP = 8 << 20
 """Bytes from one sync to the next, at least: what is smaller is synced at the end alone, without a thread."""
 
 
