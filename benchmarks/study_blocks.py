@@ -1,13 +1,15 @@
 """The study behind the layer format: block size, ISA-L's level and memory level, and how soon two trees are in step.
 
     python benchmarks/study_blocks.py                  everything over the full trees, about ten minutes
-    python benchmarks/study_blocks.py deflate node     one of: deflate, pass, step; and trees by name
+    python benchmarks/study_blocks.py deflate node     any of: deflate, settings, pass, step; and trees by name
     FASTOCI_BENCH=short python benchmarks/...          over the short trees
 
 All times are CPU seconds of one thread, so that other work on the machine takes nothing away.
 
 deflate     each block as the format has it (64 bytes stored, the rest deflated with these as its dictionary, a sync
             flush), for every block size, level and memory level: ratio, and MB of tar by the CPU second.
+settings    the levels and memory levels that a default is chosen from, one after the other on each block, so that
+            whatever slows the machine down slows all of them: their time beside that of the first, and their ratio.
 pass        what happens to a block, one thing after another on one thread: rendered, hashed, checksummed, deflated.
             Where a block and what deflating it needs do not fit into the L2 cache any more, this falls.
 step        a file is put into the tree at several places, one at a time, and removed again: how many of the bytes of
@@ -38,6 +40,8 @@ from trees import Tree
 BLOCK_SIZES = (256 << 10, 512 << 10, 1 << 20)
 LEVELS = (1, 2)
 MEMORY_LEVELS = {1: "least", 3: "small", 5: "medium", 8: "large", 9: "extra large"}
+SETTINGS = ((1, 8), (1, 5), (2, 8), (2, 5))
+"""Level and memory level."""
 PREFIX_SIZE = 64
 SAMPLE_SIZE = 128 << 20
 WINDOW_SIZE = 4 << 20
@@ -102,6 +106,30 @@ def study_deflate(tree: Tree) -> None:
             print(f"  {block_size >> 10:>5} KiB{level:>7}" + "".join(cells), flush=True)
 
 
+def study_settings(tree: Tree) -> None:
+    """Print what each setting costs beside the first, block by block in turn."""
+    print(f"\n{tree.name}: CPU time and ratio in blocks of 512 KiB, in turn on each block")
+    seconds = dict.fromkeys(SETTINGS, 0.0)
+    made = dict.fromkeys(SETTINGS, 0)
+    size = 0
+    with planned(tree, 512 << 10) as plan:
+        for number, block in enumerate(blocks_of(plan, step_for(plan))):
+            size += len(block)
+            # Whoever comes first finds less of the block in the caches.
+            turn = number % len(SETTINGS)
+            for setting in SETTINGS[turn:] + SETTINGS[:turn]:
+                started = time.thread_time()
+                made[setting] += deflate(block, *setting)
+                seconds[setting] += time.thread_time() - started
+    for level, memory_level in SETTINGS:
+        spent = seconds[level, memory_level]
+        print(
+            f"  level {level}, {MEMORY_LEVELS[memory_level]:<7}{size / spent / 1e6:>6.0f} MB/s, "
+            f"{spent / seconds[SETTINGS[0]]:.3f} x the time, ratio {size / made[level, memory_level]:.4f}",
+            flush=True,
+        )
+
+
 def study_pass(tree: Tree) -> None:
     """Print the speed of all that happens to a block, for every block size."""
     print(f"\n{tree.name}: a block's whole way on one thread, level 1, MB/s of CPU, median of 3")
@@ -164,7 +192,7 @@ def new_file(path: str) -> Iterator[None]:
         os.utime(parent, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-STUDIES = {"deflate": study_deflate, "pass": study_pass, "step": study_step}
+STUDIES = {"deflate": study_deflate, "settings": study_settings, "pass": study_pass, "step": study_step}
 
 
 def main() -> None:
