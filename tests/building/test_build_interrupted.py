@@ -2,7 +2,7 @@
 
 For a caller in a process that goes on, as in a REPL: when `build` has raised there is no thread of fastoci's, and when
 the error is forgotten there is no descriptor either. The command's own handling of signals is
-tests/cli/test_cli_signals.py's, and real signals are tests/e2e/test_interruptions.py's.
+tests/cli/test_cli_signals.py's, and real signals to a command are tests/e2e/test_interruptions.py's.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ import hashlib
 import json
 import os
 import random
+import signal
 import tarfile
+import threading
+import time
 import traceback
 
 import pytest
 
 from fastoci.build import build
 from fastoci.layer.options import LayerOptions, Split
+from fastoci.store import writeout
 from oracles.interruption import interrupted_at
 from oracles.longform import LONG, times
 from oracles.nasty import make_tree
@@ -129,3 +133,67 @@ def check(tree, tmp_path, outputs, samples, **options):
         assert descriptors() == before, moment
         assert_nothing_is_half_written(directory, moment)
     assert come_to > 0.9 * len(moments)
+
+
+class Interrupter:
+    """Sends this process a SIGINT after some time, and has it raise KeyboardInterrupt only where that is wanted."""
+
+    def __init__(self, seconds):
+        self.wanted = True
+        self.sent = None
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        self._timer = threading.Timer(seconds, self._send)
+        self._timer.start()
+
+    def _send(self):
+        self.sent = time.monotonic()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def _interrupt(self, number, frame):
+        if self.wanted:
+            raise KeyboardInterrupt
+
+    def end(self):
+        self._timer.cancel()
+        self._timer.join()
+        signal.signal(signal.SIGINT, self._before)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.timeout(times(300, 7200))
+def test_a_signal_at_any_moment(tree, tmp_path, monkeypatch):
+    """In a process that goes on: a thousand times in the long form."""
+    monkeypatch.setattr(writeout, "STEP", 20_000)  # what is written out beside the writing is interrupted, too
+    rng = random.Random(20261125)
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        assert run(tree, tmp_path / "whole", OUTPUTS["a layout"])[1] is None
+        seconds.append(time.monotonic() - started)
+    interrupted = 0
+    slowest = 0.0
+    for number in range(times(50, 1000)):
+        directory = tmp_path / f"{number}"
+        before = descriptors()
+        caught = None
+        interrupter = Interrupter(rng.uniform(0, min(seconds)))
+        try:
+            build([tree], outputs=[f"oci:{directory}/image.oci"], layer=LayerOptions(threads=2))
+            interrupter.wanted = False
+        except KeyboardInterrupt as error:
+            slowest = max(slowest, time.monotonic() - interrupter.sent)
+            caught = error
+        interrupter.wanted = False
+        interrupter.end()
+        # A thread whose start was interrupted before there was one stands in Python's list for good.
+        assert [thread for thread in threading.enumerate() if "fastoci" in thread.name and thread.is_alive()] == []
+        if caught is not None:
+            interrupted += 1
+            traceback.clear_frames(caught.__traceback__)
+            del caught
+        if descriptors() != before:
+            gc.collect()
+        assert descriptors() == before, number
+        assert_nothing_is_half_written(directory, number)
+    assert interrupted > times(50, 1000) // 4
+    assert slowest < 5, "no more is waited for than a sync that is under way"
