@@ -160,6 +160,8 @@ class Interrupter:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+# What comes within a weak reference's callback, Python itself drops and tells of.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(times(300, 7200))
 def test_a_signal_at_any_moment(tree, tmp_path, monkeypatch):
     """In a process that goes on: a thousand times in the long form."""
