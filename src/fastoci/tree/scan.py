@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -52,6 +53,7 @@ class Scan(Ending):
         self._threads = threads
         self._crew = Crew(scanner.stop)
         self._helpers = Crew(scanner.stop)  # of the one thread that asked for them
+        self._beginning = threading.Lock()  # no helper takes the place of a thread that must be
 
     @property
     def seconds(self) -> float:
@@ -65,7 +67,7 @@ class Scan(Ending):
         if not self.scanner.run(may_ask=True):
             return
         # They help; without them it takes longer.
-        with contextlib.suppress(FastociError):
+        with self._beginning, contextlib.suppress(FastociError):
             for number in range(self._threads, COLD_SCAN_THREADS):
                 self._helpers.start(f"fastoci-scan-{number}", lambda: self._guard(self.scanner.run))
         self.scanner.run()
@@ -80,12 +82,13 @@ class Scan(Ending):
 
     def begin(self) -> None:
         """Start the threads."""
-        for number in range(self._threads):
-            self._crew.start(f"fastoci-scan-{number}", self._work)
+        with self._beginning:
+            for number in range(self._threads):
+                self._crew.start(f"fastoci-scan-{number}", self._work)
 
     def end(self) -> None:
         """End the scan within a directory's time, whatever it has come to."""
-        # In this order: nobody asks for help any more when those who may have ended.
+        # In this order: when those have ended that may ask for help, nobody starts more of them.
         self._crew.close()
         self._helpers.close()
         if self.failed:
