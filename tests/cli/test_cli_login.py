@@ -107,7 +107,7 @@ def on_a_terminal(arguments, answers, home):
     if child == 0:
         os.environ["HOME"] = str(home)
         os.execv(sys.executable, [sys.executable, "-m", "fastoci", *arguments])
-    seen, waiting, deadline = b"", list(answers), time.monotonic() + 30
+    seen, waiting, deadline = b"", list(answers), time.monotonic() + 120
     while time.monotonic() < deadline:
         if waiting and waiting[0][0] in seen:
             os.write(terminal, waiting.pop(0)[1])

@@ -331,7 +331,7 @@ def test_dev_full_is_full(image):
 def test_a_reader_that_goes(image):
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "wb") as file, pytest.raises(StoreError, match="Broken pipe"):
+    with open(writing, "wb") as file, pytest.raises(StoreError, match="broken pipe"):
         write(file, image)
 
 
