@@ -168,7 +168,7 @@ def test_the_command_lines_of_the_guide_run(example, place, hub, command, no_cre
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert "error:" not in done.stderr
