@@ -20,12 +20,12 @@
 
 enum { MALLOC, CALLOC, REALLOC, OPENAT, FSTAT, FSTATAT, READLINKAT, PREAD, LSEEK, FCNTL, PREADV2, GETDENTS, LISTXATTR,
        GETXATTR, FADVISE, UNSHARE, IO_SETUP, IO_SUBMIT, IO_GETEVENTS, WRITE, FCHOWN, FCHMOD, FUTIMENS, UNLINKAT, CLOSE,
-       KINDS };
+       MKDIRAT, SYMLINKAT, FCHOWNAT, UTIMENSAT, KINDS };
 
 static const char *const names[KINDS] = {
     "malloc", "calloc", "realloc", "openat", "fstat", "fstatat", "readlinkat", "pread", "lseek", "fcntl", "preadv2",
     "getdents", "listxattr", "getxattr", "fadvise", "unshare", "io_setup", "io_submit", "io_getevents", "write",
-    "fchown", "fchmod", "futimens", "unlinkat", "close",
+    "fchown", "fchmod", "futimens", "unlinkat", "close", "mkdirat", "symlinkat", "fchownat", "utimensat",
 };
 
 static atomic_int ready;
@@ -117,6 +117,18 @@ int fchmod(int fd, mode_t mode) { return REFUSED(FCHMOD) ? -1 : NEXT(fchmod)(fd,
 int futimens(int fd, const struct timespec times[2]) { return REFUSED(FUTIMENS) ? -1 : NEXT(futimens)(fd, times); }
 int unlinkat(int directory, const char *name, int flags) {
     return REFUSED(UNLINKAT) ? -1 : NEXT(unlinkat)(directory, name, flags);
+}
+int mkdirat(int directory, const char *name, mode_t mode) {
+    return REFUSED(MKDIRAT) ? -1 : NEXT(mkdirat)(directory, name, mode);
+}
+int symlinkat(const char *target, int directory, const char *name) {
+    return REFUSED(SYMLINKAT) ? -1 : NEXT(symlinkat)(target, directory, name);
+}
+int fchownat(int directory, const char *name, uid_t uid, gid_t gid, int flags) {
+    return REFUSED(FCHOWNAT) ? -1 : NEXT(fchownat)(directory, name, uid, gid, flags);
+}
+int utimensat(int directory, const char *name, const struct timespec times[2], int flags) {
+    return REFUSED(UTIMENSAT) ? -1 : NEXT(utimensat)(directory, name, times, flags);
 }
 int close(int fd) {
     /* Closed it is in any case, as by the kernel. */

@@ -24,7 +24,8 @@ from oracles.tarforms import Member, archive
 def layers() -> Iterator[bytes]:
     """Yield a layer of small files in a few directories, and one that replaces some of them and adds others."""
     for count, step in ((70, 1), (80, 3)):
-        members = [Member(b"d%d" % number, "directory", mode=0o755) for number in range(3)]
+        members = [Member(b"d%d" % number, "directory", mode=0o755, mtime=number) for number in range(3)]
+        members += [Member(b"d%d/link" % number, "symlink", target=b"%d" % step, mode=0o777) for number in range(3)]
         members += [
             Member(
                 b"d%d/%d" % (directory, number),
@@ -91,7 +92,7 @@ def attempt(place: str, whole: object) -> tuple[str, str]:
             assert facts(target) == whole, "it was unpacked, and is another tree"
         if outcome == "StoreError":
             assert number
-            assert path.startswith(f"{target}/d"), path
+            assert path.startswith(f"{target}/"), path
         shutil.rmtree(target)
     return outcome, said.replace(place, "PLACE")
 

@@ -1,17 +1,17 @@
 # cython: language_level=3
-"""Files that are to be written, in a queue between the thread that takes them from a tar stream and those that write.
+"""What is to be made, in a queue between the thread that takes it from a tar stream and those that make it.
 
 A job owns its bytes, and counts as one of those that hold its directory, whose descriptor is closed by whoever lets go
 of it last. The lock guards the queue, what is counted, and what went wrong first.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from posix.unistd cimport close
 
 from fastoci._engine.fault cimport FAULT_MEMORY, FAULT_WRITE, Fault, fault_clear
-from fastoci._engine.plain cimport Plain
+from fastoci._engine.plain cimport Plain, PlainKind
 from fastoci._engine.pthread cimport (
     pthread_cond_broadcast,
     pthread_cond_destroy,
@@ -30,20 +30,26 @@ cdef enum:
     JOBS_BATCH = 16             # that one thread takes, or is given, at once
     JOBS_MOST = 512             # that wait or are being written
     JOBS_BYTES = 1 << 23        # the same in bytes of data
-    JOBS_DIRECTORIES = 64       # whose descriptors are held for them
+    JOBS_DIRECTORIES = 128      # whose descriptors are held, for them and on the way to what is read
 
 cdef struct Directory:
     int fd
     size_t holders
-    uint64_t hash               # of its path in the root, and the slash after it
     size_t size
-    char *path                  # as the archive writes it, with a slash at its end; stands behind this
+    char *path                  # from the root, with a slash at its end; stands behind this
 
 cdef struct Job:
     Job *next
     Directory *directory
-    Plain file
-    uint8_t *data               # stands behind this
+    PlainKind kind
+    uint32_t mode
+    uint32_t uid
+    uint32_t gid
+    int64_t mtime               # seconds
+    size_t size                 # of the data
+    size_t name_size
+    char *name                  # ended by a NUL; stands behind this
+    uint8_t *data               # of a file; or a link's target, ended by a NUL; stands behind the name
 
 cdef struct Jobs:
     pthread_mutex_t lock
@@ -106,15 +112,26 @@ cdef inline Directory *directory_new(Jobs *jobs, const char *path, size_t size) 
     pthread_mutex_unlock(&jobs.lock)
     return directory
 
-cdef inline Job *job_new(Directory *directory, const Plain *file, const uint8_t *data) noexcept nogil:
+cdef inline Job *job_new(Directory *directory, const Plain *plain) noexcept nogil:
     """Return a job, which does not count as a holder of its directory yet; NULL: no memory."""
-    cdef Job *job = <Job *>malloc(sizeof(Job) + file.size)
-    if job != NULL:
-        job.next = NULL
-        job.directory = directory
-        job.file = file[0]
-        job.data = <uint8_t *>(job + 1)
-        memcpy(job.data, data, file.size)
+    cdef size_t name_size = plain.path_size - plain.above
+    cdef Job *job = <Job *>malloc(sizeof(Job) + name_size + plain.size + 2)
+    if job == NULL:
+        return NULL
+    job.next = NULL
+    job.directory = directory
+    job.kind = plain.kind
+    job.mode = plain.mode
+    job.uid = plain.uid
+    job.gid = plain.gid
+    job.mtime = plain.mtime
+    job.size = plain.size
+    job.name_size = name_size
+    job.name = <char *>(job + 1)
+    memcpy(job.name, plain.path + plain.above, name_size + 1)
+    job.data = <uint8_t *>job.name + name_size + 1
+    memcpy(job.data, plain.data, plain.size)
+    job.data[plain.size] = 0
     return job
 
 cdef inline bint jobs_give(Jobs *jobs, Job *first, Job *last, size_t count, size_t bytes) noexcept nogil:
@@ -169,7 +186,7 @@ cdef inline void jobs_finish(Jobs *jobs, Job *first) noexcept nogil:
     while job != NULL:
         directory_release(jobs, job.directory)
         jobs.count -= 1
-        jobs.bytes -= job.file.size
+        jobs.bytes -= job.size
         job = job.next
     pthread_cond_signal(&jobs.done)
     pthread_mutex_unlock(&jobs.lock)
@@ -191,11 +208,11 @@ cdef inline void jobs_fail(Jobs *jobs, const Job *job, int error) noexcept nogil
     if not jobs.stopped:
         jobs.fault.kind = FAULT_MEMORY
         if job != NULL:
-            size = job.directory.size + job.file.name_size
+            size = job.directory.size + job.name_size
             jobs.fault.path = <char *>malloc(size)
             if jobs.fault.path != NULL:
                 memcpy(jobs.fault.path, job.directory.path, job.directory.size)
-                memcpy(jobs.fault.path + job.directory.size, job.file.name, job.file.name_size)
+                memcpy(jobs.fault.path + job.directory.size, job.name, job.name_size)
                 jobs.fault.path_size = size
                 jobs.fault.kind = FAULT_WRITE
                 jobs.fault.error = error

@@ -25,10 +25,16 @@ cdef extern from *:
     /* Nothing that stands there is opened, whatever it is. */
     #define FASTOCI_NEW_FILE (O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC)
 
-    /* Both times of an open file; whole seconds. */
-    static inline int fastoci_set_mtime(int fd, long long seconds) {
-        struct timespec times[2] = { { .tv_sec = seconds }, { .tv_sec = seconds } };
+    /* Both times of an open file, or that of its last change alone. */
+    static inline int fastoci_set_times(int fd, long long seconds, long nanoseconds, int both) {
+        struct timespec times[2] = { { seconds, both ? nanoseconds : UTIME_OMIT }, { seconds, nanoseconds } };
         return futimens(fd, times);
+    }
+
+    /* Both times of a symbolic link; whole seconds. */
+    static inline int fastoci_set_link_times(int directory, const char *name, long long seconds) {
+        struct timespec times[2] = { { seconds, 0 }, { seconds, 0 } };
+        return utimensat(directory, name, times, AT_SYMLINK_NOFOLLOW);
     }
 
     #ifndef RWF_NOWAIT
@@ -65,7 +71,11 @@ cdef extern from *:
     int fchown(int fd, uint32_t uid, uint32_t gid) nogil
     int fchmod(int fd, uint32_t mode) nogil
     int unlinkat(int directory, const char *name, int flags) nogil
-    int set_mtime "fastoci_set_mtime"(int fd, int64_t seconds) nogil
+    int mkdirat(int directory, const char *name, uint32_t mode) nogil
+    int symlinkat(const char *target, int directory, const char *name) nogil
+    int fchownat(int directory, const char *name, uint32_t uid, uint32_t gid, int flags) nogil
+    int set_times "fastoci_set_times"(int fd, int64_t seconds, long nanoseconds, bint both) nogil
+    int set_link_times "fastoci_set_link_times"(int directory, const char *name, int64_t seconds) nogil
     int fstat(int fd, struct_stat *status) nogil
     int fstatat(int directory, const char *name, struct_stat *status, int flags) nogil
     ssize_t readlinkat(int directory, const char *name, char *target, size_t size) nogil

@@ -1,25 +1,28 @@
 # cython: language_level=3, freethreading_compatible=True, embedsignature=True
-"""Writing the small files of a tar stream, which most entries of a root filesystem are, without Python.
+"""Making what is plain in a tar stream, which most entries of a root filesystem are, without Python.
 
-One thread reads the stream and hands out what is plain (plain.pxd), a directory at a time; threads of their own create
-the files, write them, and give them owner, mode and time. A file is created by its one name, relative to the descriptor
-of its directory, O_EXCL and O_NOFOLLOW; a name that is taken by something else than a directory is freed first, so that
-nothing is written through it. Paths are nobody's business here: whoever calls has found the directory.
+One thread reads the stream, makes the directories, and hands out small files and symbolic links (plain.pxd); threads of
+their own make these (making.pxd). The way to a directory is one name a step, relative to the descriptor of the one
+above it, and never through a symbolic link; only directories are entered of which something is said already
+(directories.pyx), so that whoever sees to the others has seen to them before. Neither is anything removed here but what
+stands at the name of a file or a link, and is no directory.
 
-What is taken is written soon, and not at once: `is_pending` and `settle` are for whoever touches the same names.
+What is taken is made soon, and not at once: `is_pending` and `settle` are for whoever touches the same names.
 """
 
 from os import strerror
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EEXIST, EINTR, ENOENT, errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free
+from libc.errno cimport EEXIST, errno
+from libc.stdint cimport uint8_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp
 from posix.fcntl cimport fcntl
 from posix.stat cimport S_ISDIR, struct_stat
-from posix.unistd cimport close, geteuid, getegid, write
+from posix.unistd cimport getegid, geteuid
 
 from fastoci._engine import EngineFault
+from fastoci._engine.directories cimport Directories
 from fastoci._engine.fault cimport FAULT_NONE
 from fastoci._engine.jobs cimport (
     JOBS_BATCH,
@@ -41,147 +44,138 @@ from fastoci._engine.jobs cimport (
 from fastoci._engine.kernel cimport (
     AT_SYMLINK_NOFOLLOW,
     F_DUPFD_CLOEXEC,
-    NEW_FILE,
-    create,
-    fchmod,
-    fchown,
+    OPEN_DIRECTORY,
     fstat,
     fstatat,
-    set_mtime,
-    unlinkat,
+    mkdirat,
+    openat,
 )
+from fastoci._engine.later cimport KNOWN_ENTRY, KNOWN_NOT, Later, later_find, later_get, later_hash
+from fastoci._engine.making cimport Maker, make_job
 from fastoci._engine.pending cimport PENDING_MOST, Pending, hash_bytes, pending_add, pending_clear, pending_has
-from fastoci._engine.plain cimport Plain, TAR_BLOCK, plain_entry
+from fastoci._engine.plain cimport PLAIN_DIRECTORY, Plain, plain_entry
 from fastoci._engine.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from fastoci._engine.raising cimport raise_fault
+from fastoci._engine.ranges cimport Range, Ranges, range_of
 
 cdef enum:
-    TRIES = 4       # to create what somebody else creates at the same time
+    WAY_LIMIT = 48      # directories on the way to an entry, the root included; each has a descriptor
 
 
-cdef int _fill(int fd, const Job *job, bint keep) noexcept nogil:
-    """Write a new file and give it what its entry says; 0, or the kernel's error number."""
-    cdef struct_stat status
-    cdef size_t done = 0
-    cdef ssize_t written
-    while done < job.file.size:
-        written = write(fd, job.data + done, job.file.size - done)
-        if written < 0:
-            if errno == EINTR:
-                continue
-            return errno
-        done += written
-    if fstat(fd, &status) != 0:
-        return errno
-    # What is right already is not given again: each of these costs the file system a change of the inode.
-    if keep and (status.st_uid != job.file.uid or status.st_gid != job.file.gid):
-        if fchown(fd, job.file.uid, job.file.gid) != 0 or fstat(fd, &status) != 0:
-            return errno
-    if (status.st_mode & 0o7777) != job.file.mode and fchmod(fd, job.file.mode) != 0:
-        return errno
-    return errno if set_mtime(fd, job.file.mtime) != 0 else 0
+cdef struct Step:
+    Directory *directory
+    Later *later
 
 
-cdef int _make(const Job *job, bint keep, uint32_t uid, uint32_t gid) noexcept nogil:
-    """Make a file, in place of what stands at its name; 0, or the kernel's error number."""
-    cdef int fd = -1, tries = 0, error
-    # Whoever it does not belong to yet sees nothing of it.
-    cdef uint32_t mode = 0o600
-    if not keep or (job.file.uid == uid and job.file.gid == gid):
-        mode = job.file.mode & 0o777
-    while fd < 0:
-        fd = create(job.directory.fd, job.file.name, NEW_FILE, mode)
-        if fd >= 0:
-            break
-        tries += 1
-        if tries == TRIES:
-            return errno
-        if errno == EINTR:
-            continue
-        if errno != EEXIST or (unlinkat(job.directory.fd, job.file.name, 0) != 0 and errno != ENOENT):
-            return errno
-    error = _fill(fd, job, keep)
-    if close(fd) != 0 and error == 0 and errno != EINTR:
-        error = errno
-    return error
+cdef struct Batch:
+    # Jobs of one directory, which are given to the threads together.
+    Job *first
+    Job *last
+    size_t count
+    size_t bytes
+
+
+cdef int _ranges(Ranges *ranges, mappings) except -1:
+    """Take over what owners become."""
+    cdef size_t at
+    ranges.items = <Range *>calloc(max(1, len(mappings)), sizeof(Range))
+    if ranges.items == NULL:
+        raise MemoryError("there is no memory for the mappings")
+    for at, (inside, outside, count) in enumerate(mappings):
+        ranges.items[at].inside = inside
+        ranges.items[at].outside = outside
+        ranges.items[at].count = count
+    ranges.count = len(mappings)
+    return 0
 
 
 cdef class FileWriter:
-    """Writes the plain files of a tar stream.
+    """Makes what is plain in a tar stream.
 
     Args:
+        root: A descriptor of the directory beneath which it is made, of which a duplicate is kept.
+        directories: What is said of directories; used by the thread that calls `take`.
+        basis: The number that it was made with.
         threads: How many call `run`, at least 1.
-        keep: Whether files are given to the owners that their entries say.
-        basis: A number that whoever made the archive cannot know.
+        keep: Whether what is made is given to the owners that the entries say.
+        uids: How these are mapped, each `(inside, outside, count)`; none: as they are.
+        gids: The same of groups.
+        occupied: Whether there may be directories of which nothing is said.
+
+    Raises:
+        OSError: There are no more descriptors.
     """
 
     cdef Jobs jobs
     cdef Pending pending
-    cdef Directory *directory
-    cdef bint is_ready
-    cdef bint keep
+    cdef Step way[WAY_LIMIT]
+    cdef size_t depth           # of the directory at hand
+    cdef Directories directories
     cdef uint64_t basis
-    cdef uint32_t uid
-    cdef uint32_t gid
+    cdef uint64_t held          # bytes of paths that stay, since `take` was called
+    cdef Maker maker
+    cdef Ranges uids
+    cdef Ranges gids
+    cdef bint is_ready
+    cdef bint occupied
     cdef object error           # what went wrong, once somebody asked
 
-    def __cinit__(self, size_t threads, bint keep, uint64_t basis):
+    def __cinit__(
+        self,
+        int root,
+        Directories directories not None,
+        uint64_t basis,
+        size_t threads,
+        bint keep,
+        uids,
+        gids,
+        bint occupied,
+    ):
         if not jobs_init(&self.jobs):
             raise MemoryError("there is no memory for the writers' queue")
         self.is_ready = True
         self.jobs.threads = max(<size_t>1, threads)
-        self.keep = keep
+        self.directories = directories
         self.basis = basis
-        self.uid = geteuid()
-        self.gid = getegid()
+        self.maker.keep = keep
+        self.maker.uid = geteuid()
+        self.maker.gid = getegid()
+        _ranges(&self.uids, uids)
+        _ranges(&self.gids, gids)
+        self.occupied = occupied
+        self.way[0].later = &directories.laters.root
+        self.way[0].directory = directory_new(&self.jobs, b"", 0)
+        if self.way[0].directory == NULL:
+            raise MemoryError("there is no memory for a directory")
+        self.way[0].directory.fd = fcntl(root, F_DUPFD_CLOEXEC, 3)
+        if self.way[0].directory.fd < 0:
+            number = errno
+            raise OSError(number, strerror(number))
 
     def __dealloc__(self):
         if self.is_ready:
-            self._leave()
+            self._leave(0)
+            if self.way[0].directory != NULL:
+                directory_release(&self.jobs, self.way[0].directory)
             jobs_free(&self.jobs)
+        free(self.uids.items)
+        free(self.gids.items)
 
-    cdef void _leave(self) noexcept:
-        """Hold the directory at hand no longer."""
-        cdef Directory *directory = self.directory
-        self.directory = NULL
-        if directory != NULL:
+    cdef void _leave(self, size_t depth) noexcept nogil:
+        """Go up, and hold the directories further down no longer."""
+        if self.depth > depth:
             pthread_mutex_lock(&self.jobs.lock)
-            directory_release(&self.jobs, directory)
+            while self.depth > depth:
+                directory_release(&self.jobs, self.way[self.depth].directory)
+                self.depth -= 1
             pthread_mutex_unlock(&self.jobs.lock)
 
-    def enter(self, int fd, bytes path not None, bytes prefix not None):
-        """Say in which directory the next files are.
-
-        Args:
-            fd: Its descriptor, of which a duplicate is kept.
-            path: Where it really is, from the root; empty for the root.
-            prefix: The same as the archive writes it, with a slash at its end; or nothing.
-
-        Raises:
-            OSError: There are no more descriptors.
-            EngineFault: A file could not be written.
-        """
-        cdef Directory *directory
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(prefix)
-        cdef const char *data = PyBytes_AS_STRING(prefix)
-        self._leave()
-        with nogil:
-            directory = directory_new(&self.jobs, data, size)
-        if directory == NULL:
-            raise MemoryError("there is no memory for a directory")
-        directory.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)
-        self.directory = directory
-        if directory.fd < 0:
-            error = errno
-            self._leave()
-            raise OSError(error, strerror(error))
-        directory.hash = hash_bytes(self.basis, PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path))
-        if PyBytes_GET_SIZE(path):
-            directory.hash = hash_bytes(directory.hash, b"/", 1)
-        self._raise()
+    def leave(self):
+        """Hold no directory but the root: one of them is removed, or may be."""
+        self._leave(0)
 
     def take(self, bytes piece not None, Py_ssize_t at, uint64_t most):
-        """Take the plain files that stand in a piece of the stream from `at` on, as far as they follow each other.
+        """Take the plain entries that stand in a piece of the stream from `at` on, as far as they follow each other.
 
         Args:
             piece: Of the tar stream.
@@ -189,115 +183,209 @@ cdef class FileWriter:
             most: How many may be taken.
 
         Returns:
-            Where the first byte is that was not taken, and how many files were.
+            Where the first byte is that was not taken, how many entries were, and how many bytes the directories' paths
+            among them have.
 
         Raises:
-            EngineFault: A file could not be written, this one or one before.
+            EngineFault: Something could not be made, of this or of what was taken before.
         """
         cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(piece)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(piece)
         cdef uint64_t count = 0
         if not 0 <= at <= size:
             raise ValueError(at)
-        if self.directory != NULL:
-            with nogil:
-                if self.pending.count == PENDING_MOST:
-                    jobs_settle(&self.jobs)
-                    pending_clear(&self.pending)
-                at = self._take(data, at, size, most, &count)
-            self._raise()
-        return at, count
+        self.held = 0
+        with nogil:
+            if self.pending.count == PENDING_MOST:
+                jobs_settle(&self.jobs)
+                pending_clear(&self.pending)
+            at = self._take(data, at, size, most, &count)
+        self._raise()
+        return at, count, self.held
 
     cdef Py_ssize_t _take(
         self, const uint8_t *data, Py_ssize_t at, Py_ssize_t size, uint64_t most, uint64_t *count
     ) noexcept nogil:
-        cdef Plain file
-        cdef Job *first = NULL
-        cdef Job *last = NULL
-        cdef Job *job
-        cdef size_t taken, batch = 0, bytes = 0
+        cdef Plain plain
+        cdef Batch batch
+        cdef size_t taken
+        batch.first = batch.last = NULL
+        batch.count = batch.bytes = 0
         while count[0] < most:
-            taken = plain_entry(data + at, size - at, self.directory.path, self.directory.size, &file)
-            if taken == 0 or not self._is_free(&file):
+            taken = plain_entry(data + at, size - at, &plain)
+            if taken == 0 or not self._is_taken(&plain, &batch):
                 break
-            job = job_new(self.directory, &file, data + at + TAR_BLOCK)
-            if job == NULL:
-                jobs_fail(&self.jobs, NULL, 0)
-                break
-            if first == NULL:
-                first = job
-            else:
-                last.next = job
-            last = job
-            batch += 1
-            bytes += file.size
             at += taken
             count[0] += 1
-            if batch == JOBS_BATCH:
-                if not self._give(first, last, batch, bytes):
-                    return at
-                first = last = NULL
-                batch = bytes = 0
-        if first != NULL:
-            self._give(first, last, batch, bytes)
+        self._give(&batch)
         return at
 
-    cdef bint _is_free(self, const Plain *file) noexcept nogil:
-        """Can a file be made of that name, whatever is written before it? Then it is pending."""
-        cdef struct_stat status
-        if fstatat(self.directory.fd, file.name, &status, AT_SYMLINK_NOFOLLOW) == 0 and S_ISDIR(status.st_mode):
+    cdef bint _is_taken(self, Plain *plain, Batch *batch) noexcept nogil:
+        """Take an entry, if nothing is left to be decided."""
+        cdef Step *step
+        cdef const char *name = plain.path + plain.above
+        cdef size_t name_size = plain.path_size - plain.above
+        cdef uint64_t hash
+        if self.maker.keep and not (range_of(&self.uids, &plain.uid) and range_of(&self.gids, &plain.gid)):
             return False
-        return pending_add(&self.pending, hash_bytes(self.directory.hash, file.name, file.name_size))
+        if not self._enter(plain, batch):
+            return False
+        step = &self.way[self.depth]
+        if step.later.known == KNOWN_NOT:
+            return False
+        hash = later_hash(step.later, name, name_size)
+        if plain.kind == PLAIN_DIRECTORY:
+            return not pending_has(&self.pending, hash) and self._make_directory(plain, hash, batch)
+        if self._is_directory(step, name, name_size, hash) or not pending_add(&self.pending, hash):
+            return False
+        return self._add(step.directory, plain, batch)
 
-    cdef bint _give(self, Job *first, Job *last, size_t count, size_t bytes) noexcept nogil:
-        cdef Job *next
-        if jobs_give(&self.jobs, first, last, count, bytes):
+    cdef bint _enter(self, const Plain *plain, Batch *batch) noexcept nogil:
+        """Go to the directory of an entry; False: not by a way that is known."""
+        cdef const Directory *directory
+        cdef const char *name
+        cdef size_t depth = self.depth, start, at
+        cdef Later *later
+        while True:
+            directory = self.way[depth].directory
+            if directory.size <= plain.above and memcmp(directory.path, plain.path, directory.size) == 0:
+                break
+            depth -= 1
+        if depth < self.depth:
+            self._give(batch)
+            self._leave(depth)
+        start = at = directory.size
+        while at < plain.above:
+            if plain.path[at] == 0x2F:
+                name = plain.path + start
+                later = self.way[self.depth].later
+                later = later_find(&self.directories.laters, later, name, at - start, later_hash(later, name, at - start))
+                if later == NULL or not self._go(later, plain.path, at + 1, batch):
+                    return False
+                start = at + 1
+            at += 1
+        return True
+
+    cdef bint _go(self, Later *later, const char *path, size_t size, Batch *batch) noexcept nogil:
+        """Go down to a directory in the one at hand; `size` bytes of a path are its path, with a slash at its end."""
+        cdef Directory *directory
+        cdef int fd
+        if self.depth + 1 == WAY_LIMIT:
+            return False
+        self._give(batch)
+        fd = openat(self.way[self.depth].directory.fd, later.name, OPEN_DIRECTORY)
+        if fd < 0:
+            return False
+        directory = directory_new(&self.jobs, path, size)
+        if directory == NULL:
+            jobs_fail(&self.jobs, NULL, 0)
+            return False
+        directory.fd = fd
+        self.depth += 1
+        self.way[self.depth].directory = directory
+        self.way[self.depth].later = later
+        return True
+
+    cdef bint _make_directory(self, Plain *plain, uint64_t hash, Batch *batch) noexcept nogil:
+        """Make a directory, unless there is one already, and go there; False: something is to be decided."""
+        cdef struct_stat status
+        cdef const char *name = plain.path + plain.above
+        cdef Step *step = &self.way[self.depth]
+        cdef Later *later
+        if mkdirat(step.directory.fd, name, 0o700) != 0 and errno != EEXIST:
+            return False
+        later = later_get(&self.directories.laters, step.later, name, plain.path_size - plain.above, hash)
+        if later == NULL:
+            jobs_fail(&self.jobs, NULL, 0)
+            return False
+        plain.path[plain.path_size] = 0x2F
+        if later.entry or not self._go(later, plain.path, plain.path_size + 1, batch):
+            return False
+        if fstat(self.way[self.depth].directory.fd, &status) != 0:
+            self._leave(self.depth - 1)
+            return False
+        later.known = KNOWN_ENTRY
+        later.inode = status.st_ino
+        later.mode = plain.mode
+        later.uid = plain.uid
+        later.gid = plain.gid
+        later.seconds = plain.mtime
+        later.nanoseconds = 0
+        self.held += plain.path_size
+        return True
+
+    cdef bint _is_directory(self, const Step *step, const char *name, size_t size, uint64_t hash) noexcept nogil:
+        """Is there a directory of a name, or was there one?"""
+        cdef struct_stat status
+        if later_find(&self.directories.laters, step.later, name, size, hash) != NULL:
             return True
-        while first != NULL:
+        if not self.occupied:
+            return False
+        return fstatat(step.directory.fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 and S_ISDIR(status.st_mode)
+
+    cdef bint _add(self, Directory *directory, const Plain *plain, Batch *batch) noexcept nogil:
+        """Have a file or a link of the directory at hand made; False: nothing is made any more."""
+        cdef Job *job = job_new(directory, plain)
+        if job == NULL:
+            jobs_fail(&self.jobs, NULL, 0)
+            return False
+        if batch.first == NULL:
+            batch.first = job
+        else:
+            batch.last.next = job
+        batch.last = job
+        batch.count += 1
+        batch.bytes += job.size
+        return batch.count < JOBS_BATCH or self._give(batch)
+
+    cdef bint _give(self, Batch *batch) noexcept nogil:
+        """Give jobs to the threads; False: nothing is made any more."""
+        cdef Job *first = batch.first
+        cdef Job *next
+        cdef bint given = first == NULL or jobs_give(&self.jobs, first, batch.last, batch.count, batch.bytes)
+        while first != NULL and not given:
             next = first.next
             free(first)
             first = next
-        return False
+        batch.first = batch.last = NULL
+        batch.count = batch.bytes = 0
+        return given
 
-    def names(self, bytes piece not None, Py_ssize_t at, uint64_t count):
-        """Return the names of files that were just taken from a piece.
+    def paths(self, bytes piece not None, Py_ssize_t at, uint64_t count):
+        """Return the paths, from the root, of entries that were just taken from a piece.
 
         Args:
             piece: As `take` was given it.
             at: The same.
             count: How many it took.
         """
-        cdef Plain file
+        cdef Plain plain
         cdef list found = []
         cdef size_t taken
-        if self.directory == NULL or not 0 <= at <= PyBytes_GET_SIZE(piece):
+        if not 0 <= at <= PyBytes_GET_SIZE(piece):
             raise ValueError(at)
         while count:
             taken = plain_entry(
-                <const uint8_t *>PyBytes_AS_STRING(piece) + at,
-                PyBytes_GET_SIZE(piece) - at,
-                self.directory.path,
-                self.directory.size,
-                &file,
+                <const uint8_t *>PyBytes_AS_STRING(piece) + at, PyBytes_GET_SIZE(piece) - at, &plain
             )
             if taken == 0:
                 raise ValueError(at)
-            found.append(PyBytes_FromStringAndSize(file.name, file.name_size))
+            found.append(PyBytes_FromStringAndSize(plain.path, plain.path_size))
             at += taken
             count -= 1
         return found
 
     def is_pending(self, bytes path not None):
-        """Return whether a file of that path, from the root, may still be to be written. Now and then it is another."""
+        """Return whether what is of that path, from the root, may still be to be made. Now and then it is another."""
         return bool(
             pending_has(&self.pending, hash_bytes(self.basis, PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path)))
         )
 
     def settle(self):
-        """Wait until all is written that was taken.
+        """Wait until all is made that was taken.
 
         Raises:
-            EngineFault: A file could not be written.
+            EngineFault: Something could not be made.
         """
         with nogil:
             jobs_settle(&self.jobs)
@@ -305,7 +393,7 @@ cdef class FileWriter:
         self._raise()
 
     def run(self):
-        """Write files until `stop` is called, in a thread of its own."""
+        """Make files and links until `stop` is called, in a thread of its own."""
         cdef Job *first
         cdef Job *job
         cdef int error
@@ -316,21 +404,20 @@ cdef class FileWriter:
                     break
                 job = first
                 while job != NULL and not self.jobs.stopped:
-                    error = _make(job, self.keep, self.uid, self.gid)
+                    error = make_job(job, &self.maker)
                     if error != 0:
                         jobs_fail(&self.jobs, job, error)
                     job = job.next
                 jobs_finish(&self.jobs, first)
 
     def stop(self):
-        """Have nothing written any more, and `run` return; nothing is to be taken after it."""
-        self._leave()
+        """Have nothing made any more, and `run` return; nothing is to be taken after it."""
         pthread_mutex_lock(&self.jobs.lock)
         jobs_halt(&self.jobs)
         pthread_mutex_unlock(&self.jobs.lock)
 
     cdef int _raise(self) except -1:
-        """Raise what went wrong, every time from then on: nothing is written any more."""
+        """Raise what went wrong, every time from then on: nothing is made any more."""
         cdef bint failed
         pthread_mutex_lock(&self.jobs.lock)
         failed = self.jobs.fault.kind != FAULT_NONE

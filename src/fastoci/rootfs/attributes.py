@@ -39,6 +39,11 @@ class Attributes:
         self.layer = ""
         self._owners = owners
 
+    @property
+    def keep(self) -> bool:
+        """Whether files are given to their owners."""
+        return self._owners.keep
+
     def give(self, fd: int, entry: TarEntry) -> None:
         """Give an open file or directory all of them; its data is written, or its names are there.
 

@@ -121,10 +121,6 @@ class Beneath:
         self._last = names, found
         return found
 
-    def is_at(self, place: Place) -> bool:
-        """Return whether a place is the one resolved last, so that its descriptor is good."""
-        return self._last is not None and self._last[1] is place
-
     def forget(self, names: list[bytes]) -> None:
         """Take note that a name is about to be removed, from where it really is."""
         self._walker.forget(names)
@@ -132,7 +128,7 @@ class Beneath:
         self._last = None
 
     def forget_links(self) -> None:
-        """Take note that something was removed that is no directory, and may be a link on the way of the last path."""
+        """Take note that something was replaced that is no directory, and may be a link on the way of the last path."""
         if self._last is not None and self._last[0] != self._last[1].names:
             self._last = None
 

@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastoci.errors import FastociError, StoreError
@@ -59,7 +58,7 @@ class Rootfs:
         usage: What was unpacked, held against the limits.
         occupied: Whether something may be in it already.
         is_new: Whether it was made for this, and becomes what a layer without an entry for it means.
-        threads: How many threads write small files; 0: none does, they are written by the calling one.
+        threads: How many threads make what is plain; 0: none does, all is made by the calling one.
     """
 
     def __init__(
@@ -77,10 +76,10 @@ class Rootfs:
         self._path = path
         self._usage = usage
         self._attributes = Attributes(owners)
-        # An owner that is mapped may be in no mapping, which is the entry's error.
-        self._plain = PlainFiles(0 if owners.is_mapping else threads, keep=owners.keep)
+        basis = int.from_bytes(os.urandom(8))
+        self._directories = Directories(basis, is_mapping=owners.is_mapping)
+        self._plain = PlainFiles(root, self._directories.engine, basis, owners, threads, occupied=occupied)
         self._beneath = Beneath(root, self._plain.settle)
-        self._directories = Directories()
         # Where there is nothing lower, nothing can be hidden, and no note of what is this layer's own is needed.
         self._is_bare = not occupied
         self._own: set[bytes] = set()
@@ -112,7 +111,6 @@ class Rootfs:
         self._attributes.layer = layer
         self._own.clear()
         self._last = None
-        self._plain.leave()
         self._count = 0
         try:
             for entry in reader.entries(self._take):
@@ -139,6 +137,8 @@ class Rootfs:
         """
         try:
             self._directories.finish(self._root, self._attributes)
+        except WritingError as error:
+            raise self._refusal(error.path, error) from error
         except OSError as error:
             what = f"cannot finish the directories in {self._path}"
             raise StoreError.from_os(error, what, path=self._path) from error
@@ -149,14 +149,23 @@ class Rootfs:
         self._beneath.close()
 
     def _take(self, piece: bytes, at: int) -> int:
-        """Take plain files of the directory at hand; see `TarReader.entries`."""
-        if self._plain.place is None or not self._beneath.is_at(self._plain.place):
-            return at
-        end, count, paths = self._plain.take(piece, at, self._usage.entries_left, named=not self._is_bare)
-        self._own.update(paths)
-        self._usage.add_entry(self._attributes.layer, count)
-        self._count += count
+        """Take plain entries; see `TarReader.entries`."""
+        end, count, held, paths = self._plain.take(piece, at, self._usage.entries_left, named=not self._is_bare)
+        if count:
+            # A link on the way to the last path may be another one by now.
+            self._beneath.forget_links()
+            for path in paths:
+                self._add_own(path)
+            self._usage.add_entry(self._attributes.layer, count)
+            self._usage.hold(self._attributes.layer, held)
+            self._count += count
         return end
+
+    def _add_own(self, path: bytes) -> None:
+        """Take note that a path is this layer's, and so are the directories on the way to it."""
+        while path and path not in self._own:
+            self._own.add(path)
+            path = path.rpartition(b"/")[0]
 
     def _apply(self, entry: TarEntry, reader: TarReader) -> None:
         names = split(entry.path)
@@ -179,12 +188,6 @@ class Rootfs:
                 self._make(place, name, lambda: self._write_file(place, name, entry, reader))
             case "directory":
                 self._make_directory(place, name, path, entry)
-                # What is in it comes next, as a rule.
-                with suppress(PermissionError):
-                    inside = [*names, name]
-                    prefix = entry.path if entry.path.endswith(b"/") else entry.path + b"/"
-                    self._follow(self._enter(inside), inside, prefix)
-                return
             case "symlink":
                 self._make(place, name, lambda: os.symlink(entry.target, name, dir_fd=place.fd))
                 self._attributes.give_name(place.fd, name, entry)
@@ -192,14 +195,6 @@ class Rootfs:
                 self._link(place, name, entry)
             case _:
                 self._make_node(place, name, entry)
-        prefix, slash, last = entry.path.rpartition(b"/")
-        if last == name:
-            self._follow(place, names, prefix + slash)
-
-    def _follow(self, place: Place, names: list[bytes], prefix: bytes) -> None:
-        """Have the plain files taken that come next, if they are in a directory, and no link is on the way to it."""
-        if place.names == names and self._beneath.is_at(place):
-            self._plain.follow(place, prefix)
 
     def _enter(self, names: list[bytes]) -> Place:
         """Return the directory of a path, with what was missing of it made."""
@@ -216,7 +211,7 @@ class Rootfs:
             place = self._beneath.place(names, [])
         self._directories.entered(place)
         if not self._is_bare:
-            self._own.update(b"/".join(place.names[: depth + 1]) for depth in range(len(place.names)))
+            self._add_own(place.path)
         self._last = place
         return place
 
@@ -302,10 +297,16 @@ class Rootfs:
         except OSError:
             # A directory, as a rule; what else it is, is found out once more.
             self._plain.settle()
-            self._beneath.forget([*place.names, name])
+            self._forget([*place.names, name])
             remove(place.fd, name)
         else:
             self._beneath.forget_links()
+
+    def _forget(self, names: list[bytes]) -> None:
+        """Take note that a name is about to be removed, from where it really is, with all that is beneath it."""
+        self._beneath.forget(names)
+        self._plain.leave()
+        self._last = None
 
     def _hide(self, names: list[bytes], name: bytes) -> None:
         """Obey a whiteout (layer.md, "Whiteouts")."""
@@ -329,8 +330,7 @@ class Rootfs:
     def _hide_name(self, names: list[bytes], directory: int, name: bytes) -> None:
         whole = [*names, name]
         if b"/".join(whole) not in self._own:
-            self._beneath.forget(whole)
-            self._last = None
+            self._forget(whole)
             remove(directory, name)
         else:
             # Of this layer, and so to stay; but not what lower layers have beneath it.
@@ -352,8 +352,7 @@ class Rootfs:
                     if b"/".join(whole) in self._own:
                         left.append(whole)
                     else:
-                        self._beneath.forget(whole)
-                        self._last = None
+                        self._forget(whole)
                         remove(fd, name)
             finally:
                 os.close(fd)

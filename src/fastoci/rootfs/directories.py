@@ -1,17 +1,19 @@
 """What directories are to be in the end: given last, for whatever is made in a directory changes its time.
 
 Until then a directory is its maker's alone (0700): it can be filled whatever its mode will be, and hands on neither a
-group nor an access list to what is made in it.
+group nor an access list to what is made in it. The engine remembers them, and makes them what they are to be; what it
+has no word for is given here.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastoci.rootfs.walker import Walker
+from fastoci._engine import EngineFault
+from fastoci._engine import directories as engine
+from fastoci.rootfs.plainfiles import WritingError
 from fastoci.tar.reader import TarEntry
 
 if TYPE_CHECKING:
@@ -20,63 +22,49 @@ if TYPE_CHECKING:
 
 __all__ = ["Directories", "implied"]
 
-
-@dataclass(slots=True)
-class _Later:
-    """What one directory is to be.
-
-    Args:
-        inode: Which it is: another one may stand there by then.
-        entry: What the last entry for it says; None where there is none, and only its time is put back.
-        mtime: In nanoseconds.
-    """
-
-    inode: int
-    entry: TarEntry | None
-    mtime: int
+_NS = 10**9
 
 
 class Directories:
-    """Remembers directories by where they really are."""
+    """Remembers directories by where they really are.
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, _Later] = {}
+    Args:
+        basis: A number that whoever made the archive cannot know.
+        is_mapping: Whether owners become others than the archive's.
+
+    Attributes:
+        engine: The engine's part of it, which is told of those that it makes by itself.
+    """
+
+    def __init__(self, basis: int, *, is_mapping: bool) -> None:
+        self.engine = engine.Directories(basis)
+        self._is_mapping = is_mapping
 
     def made(self, directory: int, name: bytes, path: bytes, entry: TarEntry) -> None:
         """Remember what a directory is to be; it has just been made, or an entry for it was found."""
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        self._known[path] = _Later(status.st_ino, entry, entry.mtime)
+        seconds, nanoseconds = divmod(entry.mtime, _NS)
+        more = entry if entry.xattrs or self._is_mapping else None
+        self.engine.made(path, status.st_ino, entry.mode, entry.uid, entry.gid, seconds, nanoseconds, more)
 
     def entered(self, place: Place) -> None:
         """Remember the time of a directory in which something is about to be made."""
-        if place.path not in self._known:
+        if place.path not in self.engine:
             status = os.fstat(place.fd)
-            self._known[place.path] = _Later(status.st_ino, None, status.st_mtime_ns)
+            self.engine.entered(place.path, status.st_ino, *divmod(status.st_mtime_ns, _NS))
 
     def finish(self, root: int, attributes: Attributes) -> None:
         """Make all of them what they are to be.
 
         Raises:
-            OSError: The kernel refused it.
+            WritingError: The kernel refused it of one of them.
+            OSError: It refused what is given here.
+            InvalidImageError: An owner has no number on this host.
         """
-        walker = Walker(root)
         try:
-            # Those beneath come first: a directory that may not be entered would be in the way to them.
-            for path in sorted(self._known, reverse=True):
-                later = self._known[path]
-                try:
-                    fd = walker.go(path.split(b"/") if path else [])
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                status = os.fstat(fd)
-                if status.st_ino != later.inode:
-                    continue
-                if later.entry is not None:
-                    attributes.give(fd, later.entry)
-                else:
-                    os.utime(fd, ns=(status.st_atime_ns, later.mtime))
-        finally:
-            walker.close()
+            self.engine.finish(root, attributes.keep, attributes.give)
+        except EngineFault as fault:
+            raise WritingError(fault.error, fault.path) from None
 
 
 def implied(path: bytes) -> TarEntry:

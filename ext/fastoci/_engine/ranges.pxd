@@ -1,0 +1,24 @@
+# cython: language_level=3
+"""Owners that become others: ranges of numbers in the image, and where they begin on this host."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef struct Range:
+    uint64_t inside
+    uint64_t outside
+    uint64_t count
+
+cdef struct Ranges:
+    Range *items
+    size_t count            # 0: every number stays what it is
+
+cdef inline bint range_of(const Ranges *ranges, uint32_t *number) noexcept nogil:
+    """Replace a number by what it is on this host; False: nothing is said of it."""
+    cdef size_t at
+    if ranges.count == 0:
+        return True
+    for at in range(ranges.count):
+        if ranges.items[at].inside <= number[0] < ranges.items[at].inside + ranges.items[at].count:
+            number[0] = <uint32_t>(number[0] - ranges.items[at].inside + ranges.items[at].outside)
+            return True
+    return False
