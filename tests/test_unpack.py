@@ -292,6 +292,20 @@ def test_without_root_everything_is_the_callers(public):
     assert any(isinstance(event, Warned) and "1 devices" in event.message for event in events)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_as_many_threads_make_files_as_are_asked_for(threads, kit, tmp_path):
+    kit.add(kit.image())
+    running = []
+
+    def listen(event):
+        if isinstance(event, LayerUnpacked):
+            running.append(sum(thread.name.startswith("fastoci-write-") for thread in threading.enumerate()))
+
+    unpack(str(kit), str(tmp_path / "out"), threads=threads, sink=listen)
+    assert running == [threads, threads]
+    assert files(tmp_path / "out") == FILES
+
+
 @pytest.mark.parametrize("text", ["", "1", "1:2:0", "a:b", "1:2:3:4", "-1:2:3", "1:4294967295:1", "0:0:4294967296"])
 def test_mappings_that_are_none(text):
     with pytest.raises(UsageError, match="--uid-map"):
@@ -310,7 +324,7 @@ def test_no_decompressor_for_zstd(kit, tmp_path, monkeypatch):
 def test_the_command(fastoci, kit, tmp_path):
     kit.add(kit.image(), "v1")
     out = tmp_path / "out"
-    code, said, _ = fastoci("unpack", f"oci:{kit}:v1", out)
+    code, said, _ = fastoci("unpack", "-T", "3", f"oci:{kit}:v1", out)
     assert (code, said) == (0, f"{out}\n")
     assert files(out) == FILES
     code, said, told = fastoci("unpack", f"oci:{kit}:v1", out)
@@ -323,3 +337,5 @@ def test_the_command(fastoci, kit, tmp_path):
     assert (code, "--max-size" in told) == (3, True)
     code, _, told = fastoci("unpack", "--no-same-owner", "--uid-map", "0:1", f"oci:{kit}:v1", tmp_path / "small")
     assert (code, "exclude each other" in told) == (2, True)
+    code, _, told = fastoci("unpack", "--threads", "0", f"oci:{kit}:v1", tmp_path / "small")
+    assert (code, "--threads" in told) == (2, True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "Owners", "Unpacked", "layers_of", "telling", "unpack"]
 
 _WRITERS = 8
-"""Threads that write files, at most: more of them wait for each other in the file system."""
+"""Threads that write files, where nobody says how many: more of them wait for each other in the file system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ def unpack(
     merge: bool = False,
     owners: Owners | None = None,
     limits: Limits | None = None,
+    threads: int | None = None,
     sink: Sink = discard,
 ) -> Unpacked:
     """Unpack an image beneath a directory.
@@ -87,6 +88,8 @@ def unpack(
         merge: Whether there may be something in the directory, to which the layers are applied as to a lower layer.
         owners: Whose the files become; None is: the layers' owners where the caller is root, else the caller.
         limits: The most that is unpacked; None means the defaults.
+        threads: How many make files, at least 1; reading, inflating and each of the digests have one of their own. None
+            is one for each CPU that this process may use, and no more than 8.
         sink: Told how it goes on, and what was left out; given the registry client's events.
 
     Returns:
@@ -107,7 +110,7 @@ def unpack(
         target = Target(path, merge=merge)
         try:
             with target:
-                entries, left_out = _fill(source, target, layers, owners, usage, sink)
+                entries, left_out = _fill(source, target, layers, owners, usage, threads, sink)
         except BaseException:
             if target.is_left:
                 sink(Warned(f"{target.place} holds what was unpacked before it failed"))
@@ -118,7 +121,13 @@ def unpack(
 
 
 def _fill(
-    source: ImageSource, target: Target, layers: list[ImageLayer], owners: Owners, usage: Usage, sink: Sink
+    source: ImageSource,
+    target: Target,
+    layers: list[ImageLayer],
+    owners: Owners,
+    usage: Usage,
+    threads: int | None,
+    sink: Sink,
 ) -> tuple[int, dict[str, int]]:
     total = 0
     rootfs = Rootfs(
@@ -128,7 +137,7 @@ def _fill(
         usage,
         occupied=target.is_occupied,
         is_new=target.is_new,
-        threads=min(available_cpus(), _WRITERS),
+        threads=threads or min(available_cpus(), _WRITERS),
     )
     with closing(rootfs), closing(_streams(source, layers, usage)) as streams:
         for layer, stream in streams:

@@ -53,6 +53,7 @@ def writing(directory, threads=2, keep=None, occupied=False, directories=None, u
         writer.stop()
         for worker in workers:
             worker.join()
+        writer.close()
 
 
 def at_root(directory):
@@ -460,7 +461,6 @@ def test_descriptors_are_few_and_given_back(tmp_path):
             assert writer.take(data, 0, ALL)[:2] == (len(data), 2)
             most = max(most, len(os.listdir("/proc/self/fd")))
         writer.settle()
-    del writer
     assert most <= before + 140
     assert len(os.listdir("/proc/self/fd")) == before
     assert all((tmp_path / f"{number}/f").read_bytes() == b"x" * 5000 for number in range(300))
@@ -471,9 +471,13 @@ def test_a_writer_nobody_ran_is_freed_with_all_that_it_holds(tmp_path):
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     writer = FileWriter(fd, at_root(tmp_path), BASIS, 1, False, [], [], False)
     os.close(fd)
-    assert writer.take(folder("d") + folder("d/e") + entry("d/e/f", data=b"x" * 9), 0, ALL)[1] == 3
-    del writer
+    data = folder("d") + folder("d/e") + entry("d/e/f", data=b"x" * 9)
+    assert writer.take(data, 0, ALL)[1] == 3
+    writer.stop()
+    writer.close()
     assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ValueError, match="0"):
+        writer.take(data, 0, ALL)
     with pytest.raises(OSError, match="Bad file descriptor"):
         FileWriter(fd, at_root(tmp_path), BASIS, 1, False, [], [], False)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -13,19 +13,27 @@ from oracles.longform import times
 from oracles.nasty import is_root
 from oracles.refusals import case, judge, names, results_of, within_reach
 
+# What the engine cannot enter or make of directories it leaves to Python, which is not refused it here.
 CASES = [
-    case("openat", errno.ENOSPC, "StoreError", "no space left on device"),
-    case("openat", errno.EMFILE, "StoreError", "too many open files", lasting=True),
-    case("openat", errno.ENAMETOOLONG, "StoreError", "file name too long"),
+    case("openat", errno.ENOSPC, "StoreError done", "no space left on device"),
+    case("openat", errno.EMFILE, "StoreError done", "too many open files", lasting=True),
+    case("openat", errno.ENAMETOOLONG, "StoreError done", "file name too long"),
     case("openat", errno.EINTR, "done"),
     # As if somebody else made one at the same time, again and again.
     case("openat", errno.EEXIST, "done StoreError"),
-    case("openat", errno.EEXIST, "StoreError", "file exists", lasting=True),
+    case("openat", errno.EEXIST, "StoreError done", "file exists", lasting=True),
+    case("mkdirat", errno.EACCES, "done"),
+    case("mkdirat", errno.ENOSPC, "done", lasting=True),
+    case("symlinkat", errno.ENOSPC, "StoreError", "no space left on device"),
+    case("symlinkat", errno.EINTR, "done"),
+    case("symlinkat", errno.EEXIST, "StoreError", "file exists", lasting=True),
+    case("utimensat", errno.EPERM, "StoreError", "operation not permitted"),
     case("write", errno.ENOSPC, "StoreError", "no space left on device"),
     case("write", errno.EIO, "StoreError", "input/output error", lasting=True),
     case("write", errno.EINTR, "done"),
     case("write", 0, "done"),
-    case("fstat", errno.EIO, "StoreError", "input/output error"),
+    case("fstat", errno.EIO, "StoreError done", "input/output error"),
+    case("calloc", errno.ENOMEM, "MemoryError"),
     # It says whether a directory is in the way; the file's own making says whatever else there is.
     case("fstatat", errno.EIO, "done"),
     case("fchmod", errno.EPERM, "StoreError", "operation not permitted"),
@@ -44,6 +52,7 @@ CASES = [
 ]
 if is_root():
     CASES.append(case("fchown", errno.EPERM, "StoreError", "operation not permitted"))
+    CASES.append(case("fchownat", errno.EPERM, "StoreError", "operation not permitted"))
 CASES = within_reach(CASES)
 
 

@@ -47,13 +47,16 @@ LAYERS = tuple(layers())
 def unpack(target: str, threads: int) -> None:
     """Apply the layers beneath a directory."""
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-    rootfs = Rootfs(fd, target, Owners(keep=os.geteuid() == 0), Usage(Limits()), threads=threads)
     try:
-        for data in LAYERS:
-            rootfs.apply(iter([data]), "the layer")
-        rootfs.finish()
+        owners = Owners(keep=os.geteuid() == 0)
+        rootfs = Rootfs(fd, target, owners, Usage(Limits()), occupied=True, threads=threads)
+        try:
+            for data in LAYERS:
+                rootfs.apply(iter([data]), "the layer")
+            rootfs.finish()
+        finally:
+            rootfs.close()
     finally:
-        rootfs.close()
         os.close(fd)
 
 

@@ -51,6 +51,12 @@ cdef struct Job:
     char *name                  # ended by a NUL; stands behind this
     uint8_t *data               # of a file; or a link's target, ended by a NUL; stands behind the name
 
+cdef struct Batch:
+    Job *first                  # of one directory, given to the threads together
+    Job *last
+    size_t count
+    size_t bytes
+
 cdef struct Jobs:
     pthread_mutex_t lock
     pthread_cond_t work         # there is a job, or will be none any more
@@ -83,14 +89,18 @@ cdef inline void directory_release(Jobs *jobs, Directory *directory) noexcept no
         free(directory)
         jobs.directories -= 1
 
-cdef inline void jobs_free(Jobs *jobs) noexcept nogil:
-    """Give back what is left; nobody writes any more."""
+cdef inline void jobs_drop(Jobs *jobs) noexcept nogil:
+    """Let go of what is still to be made; nobody makes anything any more."""
     cdef Job *job
     while jobs.first != NULL:
         job = jobs.first
         jobs.first = job.next
         directory_release(jobs, job.directory)
         free(job)
+
+cdef inline void jobs_free(Jobs *jobs) noexcept nogil:
+    """Give back what is left."""
+    jobs_drop(jobs)
     fault_clear(&jobs.fault)
     pthread_cond_destroy(&jobs.done)
     pthread_cond_destroy(&jobs.work)
@@ -225,3 +235,35 @@ cdef inline void jobs_settle(Jobs *jobs) noexcept nogil:
     while jobs.count and not jobs.stopped:
         pthread_cond_wait(&jobs.done, &jobs.lock)
     pthread_mutex_unlock(&jobs.lock)
+
+cdef inline void batch_init(Batch *batch) noexcept nogil:
+    """Begin with none."""
+    batch.first = batch.last = NULL
+    batch.count = batch.bytes = 0
+
+cdef inline bint batch_give(Jobs *jobs, Batch *batch) noexcept nogil:
+    """Give jobs to the threads; False: nothing is made any more."""
+    cdef Job *first = batch.first
+    cdef Job *next
+    cdef bint given = first == NULL or jobs_give(jobs, first, batch.last, batch.count, batch.bytes)
+    while first != NULL and not given:
+        next = first.next
+        free(first)
+        first = next
+    batch_init(batch)
+    return given
+
+cdef inline bint batch_add(Jobs *jobs, Batch *batch, Directory *directory, const Plain *plain) noexcept nogil:
+    """Have a file or a link made in the directory that the batch is of; False: nothing is made any more."""
+    cdef Job *job = job_new(directory, plain)
+    if job == NULL:
+        jobs_fail(jobs, NULL, 0)
+        return False
+    if batch.first == NULL:
+        batch.first = job
+    else:
+        batch.last.next = job
+    batch.last = job
+    batch.count += 1
+    batch.bytes += job.size
+    return batch.count < JOBS_BATCH or batch_give(jobs, batch)

@@ -15,27 +15,29 @@ from os import strerror
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EEXIST, errno
 from libc.stdint cimport uint8_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcmp
 from posix.fcntl cimport fcntl
 from posix.stat cimport S_ISDIR, struct_stat
-from posix.unistd cimport getegid, geteuid
+from posix.unistd cimport close, getegid, geteuid
 
 from fastoci._engine import EngineFault
 from fastoci._engine.directories cimport Directories
 from fastoci._engine.fault cimport FAULT_NONE
 from fastoci._engine.jobs cimport (
-    JOBS_BATCH,
+    Batch,
     Directory,
     Job,
     Jobs,
+    batch_add,
+    batch_give,
+    batch_init,
     directory_new,
     directory_release,
-    job_new,
+    jobs_drop,
     jobs_fail,
     jobs_finish,
     jobs_free,
-    jobs_give,
     jobs_halt,
     jobs_init,
     jobs_settle,
@@ -56,7 +58,7 @@ from fastoci._engine.pending cimport PENDING_MOST, Pending, hash_bytes, pending_
 from fastoci._engine.plain cimport PLAIN_DIRECTORY, Plain, plain_entry
 from fastoci._engine.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from fastoci._engine.raising cimport raise_fault
-from fastoci._engine.ranges cimport Range, Ranges, range_of
+from fastoci._engine.ranges cimport Ranges, range_of, ranges_take
 
 cdef enum:
     WAY_LIMIT = 48      # directories on the way to an entry, the root included; each has a descriptor
@@ -65,28 +67,6 @@ cdef enum:
 cdef struct Step:
     Directory *directory
     Later *later
-
-
-cdef struct Batch:
-    # Jobs of one directory, which are given to the threads together.
-    Job *first
-    Job *last
-    size_t count
-    size_t bytes
-
-
-cdef int _ranges(Ranges *ranges, mappings) except -1:
-    """Take over what owners become."""
-    cdef size_t at
-    ranges.items = <Range *>calloc(max(1, len(mappings)), sizeof(Range))
-    if ranges.items == NULL:
-        raise MemoryError("there is no memory for the mappings")
-    for at, (inside, outside, count) in enumerate(mappings):
-        ranges.items[at].inside = inside
-        ranges.items[at].outside = outside
-        ranges.items[at].count = count
-    ranges.count = len(mappings)
-    return 0
 
 
 cdef class FileWriter:
@@ -140,8 +120,8 @@ cdef class FileWriter:
         self.maker.keep = keep
         self.maker.uid = geteuid()
         self.maker.gid = getegid()
-        _ranges(&self.uids, uids)
-        _ranges(&self.gids, gids)
+        ranges_take(&self.uids, uids)
+        ranges_take(&self.gids, gids)
         self.occupied = occupied
         self.way[0].later = &directories.laters.root
         self.way[0].directory = directory_new(&self.jobs, b"", 0)
@@ -154,9 +134,7 @@ cdef class FileWriter:
 
     def __dealloc__(self):
         if self.is_ready:
-            self._leave(0)
-            if self.way[0].directory != NULL:
-                directory_release(&self.jobs, self.way[0].directory)
+            self.close()
             jobs_free(&self.jobs)
         free(self.uids.items)
         free(self.gids.items)
@@ -192,7 +170,7 @@ cdef class FileWriter:
         cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(piece)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(piece)
         cdef uint64_t count = 0
-        if not 0 <= at <= size:
+        if not 0 <= at <= size or self.way[0].directory == NULL:
             raise ValueError(at)
         self.held = 0
         with nogil:
@@ -209,15 +187,14 @@ cdef class FileWriter:
         cdef Plain plain
         cdef Batch batch
         cdef size_t taken
-        batch.first = batch.last = NULL
-        batch.count = batch.bytes = 0
+        batch_init(&batch)
         while count[0] < most:
             taken = plain_entry(data + at, size - at, &plain)
             if taken == 0 or not self._is_taken(&plain, &batch):
                 break
             at += taken
             count[0] += 1
-        self._give(&batch)
+        batch_give(&self.jobs, &batch)
         return at
 
     cdef bint _is_taken(self, Plain *plain, Batch *batch) noexcept nogil:
@@ -238,7 +215,7 @@ cdef class FileWriter:
             return not pending_has(&self.pending, hash) and self._make_directory(plain, hash, batch)
         if self._is_directory(step, name, name_size, hash) or not pending_add(&self.pending, hash):
             return False
-        return self._add(step.directory, plain, batch)
+        return batch_add(&self.jobs, batch, step.directory, plain)
 
     cdef bint _enter(self, const Plain *plain, Batch *batch) noexcept nogil:
         """Go to the directory of an entry; False: not by a way that is known."""
@@ -252,7 +229,7 @@ cdef class FileWriter:
                 break
             depth -= 1
         if depth < self.depth:
-            self._give(batch)
+            batch_give(&self.jobs, batch)
             self._leave(depth)
         start = at = directory.size
         while at < plain.above:
@@ -272,12 +249,13 @@ cdef class FileWriter:
         cdef int fd
         if self.depth + 1 == WAY_LIMIT:
             return False
-        self._give(batch)
+        batch_give(&self.jobs, batch)
         fd = openat(self.way[self.depth].directory.fd, later.name, OPEN_DIRECTORY)
         if fd < 0:
             return False
         directory = directory_new(&self.jobs, path, size)
         if directory == NULL:
+            close(fd)
             jobs_fail(&self.jobs, NULL, 0)
             return False
         directory.fd = fd
@@ -322,34 +300,6 @@ cdef class FileWriter:
         if not self.occupied:
             return False
         return fstatat(step.directory.fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 and S_ISDIR(status.st_mode)
-
-    cdef bint _add(self, Directory *directory, const Plain *plain, Batch *batch) noexcept nogil:
-        """Have a file or a link of the directory at hand made; False: nothing is made any more."""
-        cdef Job *job = job_new(directory, plain)
-        if job == NULL:
-            jobs_fail(&self.jobs, NULL, 0)
-            return False
-        if batch.first == NULL:
-            batch.first = job
-        else:
-            batch.last.next = job
-        batch.last = job
-        batch.count += 1
-        batch.bytes += job.size
-        return batch.count < JOBS_BATCH or self._give(batch)
-
-    cdef bint _give(self, Batch *batch) noexcept nogil:
-        """Give jobs to the threads; False: nothing is made any more."""
-        cdef Job *first = batch.first
-        cdef Job *next
-        cdef bint given = first == NULL or jobs_give(&self.jobs, first, batch.last, batch.count, batch.bytes)
-        while first != NULL and not given:
-            next = first.next
-            free(first)
-            first = next
-        batch.first = batch.last = NULL
-        batch.count = batch.bytes = 0
-        return given
 
     def paths(self, bytes piece not None, Py_ssize_t at, uint64_t count):
         """Return the paths, from the root, of entries that were just taken from a piece.
@@ -415,6 +365,14 @@ cdef class FileWriter:
         pthread_mutex_lock(&self.jobs.lock)
         jobs_halt(&self.jobs)
         pthread_mutex_unlock(&self.jobs.lock)
+
+    def close(self):
+        """Let go of every descriptor, once `run` has returned; nothing is asked of it after that."""
+        self._leave(0)
+        if self.way[0].directory != NULL:
+            directory_release(&self.jobs, self.way[0].directory)
+            self.way[0].directory = NULL
+        jobs_drop(&self.jobs)
 
     cdef int _raise(self) except -1:
         """Raise what went wrong, every time from then on: nothing is made any more."""

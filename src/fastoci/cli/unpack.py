@@ -95,6 +95,12 @@ def run(
     merge: Annotated[
         bool, typer.Option("--merge", help="Apply the layers to what is in DIR already; whiteouts remove of it.")
     ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "-T", "--threads", min=1, max=1024, metavar="N", help="Threads that make files.  [default: the CPUs there are]"
+        ),
+    ] = None,
     owner: OwnerFlags,
     limit: LimitFlags,
     registry: RegistryFlags,
@@ -114,6 +120,7 @@ def run(
             merge=merge,
             owners=owners,
             limits=limits,
+            threads=threads,
             sink=console.sink,
         )
     console.result(

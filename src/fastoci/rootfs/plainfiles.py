@@ -111,8 +111,9 @@ class PlainFiles:
     def close(self) -> None:
         """Have nothing made any more, and wait for the threads."""
         self._crew.close()
-        # It holds descriptors until it is gone.
-        self._writer = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _stop(self) -> None:
         if self._writer is not None:
