@@ -310,7 +310,8 @@ def test_only_directories_are_entered_of_which_something_is_said(tmp_path):
     assert (b"known/x" in directories, b"x" in Directories(1), b"" in Directories(1)) == (False, False, False)
     good = entry("known/f")
     with writing(tmp_path, directories=directories, occupied=True) as writer:
-        for bad in (entry("unknown/f"), entry("link/f"), entry("known/x/f"), entry("known", data=b"x"), entry("unknown")):
+        beyond = [entry("unknown/f"), entry("link/f"), entry("known/x/f")]
+        for bad in (*beyond, entry("known", data=b"x"), entry("unknown")):
             assert writer.take(good + bad, 0, ALL) == (len(good), 1, 0)
             writer.settle()
         # What a link's name is entered by is no link any more.

@@ -15,6 +15,8 @@ from fastoci._engine.writer import FileWriter
 from fastoci.threads import Crew
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastoci._engine.directories import Directories
     from fastoci.rootfs.owners import Owners
 
@@ -50,7 +52,7 @@ class PlainFiles:
         self, root: int, directories: Directories, basis: int, owners: Owners, threads: int, *, occupied: bool
     ) -> None:
         self._count = threads
-        self._make = lambda: FileWriter(
+        self._make: Callable[[], FileWriter] = lambda: FileWriter(
             root, directories, basis, threads, owners.keep, owners.uids, owners.gids, occupied
         )
         self._writer: FileWriter | None = None
