@@ -84,6 +84,10 @@ def in_cell(cell):
         ([entry("f", pax={b"path": b"a\0b"})], "no valid name"),
         ([entry("f", pax={b"uid": b"-1"})], "no valid owner"),
         ([entry("f", pax={b"uid": b"4294967295"})], "an owner that no system has"),
+        (
+            [with_checksum(entry("c", b"3")[:329] + b"\x80\0\0\1\0\0\0\0" + bytes(175))],
+            "a device number that no system",
+        ),
         ([entry("f", pax={b"mtime": b"1e9"})], "no valid time"),
         ([entry("f", pax={b"mtime": b"9" * 20})], "a time that no system has"),
         ([entry("f", pax={b"size": b"-5"})], "no valid size"),

@@ -5,7 +5,6 @@ A layer is read only when it is asked, and once.
 
 from __future__ import annotations
 
-import posixpath
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from fastoci.images.layerstream import ImageLayer, LayerStream
 from fastoci.images.tarstream import decompressor
 from fastoci.rootfs.limits import Limits, Usage
 from fastoci.spec import mediatypes
-from fastoci.tar.reader import TarReader
+from fastoci.tar.reader import TarReader, entry_path
 from fastoci.tree.ancestors import Found
 from fastoci.tree.filedigest import FileDigest
 
@@ -145,8 +144,3 @@ def _describe(entry: TarEntry) -> Found:
     if entry.kind not in ("directory", "symlink"):
         return _OTHERS["file" if entry.kind == "hardlink" else entry.kind]
     return Found(entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime // _NS, entry.xattrs, entry.target)
-
-
-def entry_path(path: bytes) -> bytes:
-    """Return a path of an archive as the image has it: no slash at either end, nothing above the root."""
-    return posixpath.normpath(b"/" + path).lstrip(b"/")

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import posixpath
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from fastoci.ending import ending_context
-from fastoci.errors import StoreError, TreeError, UsageError
+from fastoci.errors import InvalidImageError, StoreError, TreeError, UsageError
 from fastoci.events import Sink
 from fastoci.layer.blocks import SourceFacts
 from fastoci.layer.fingerprint import fingerprint_of_file, place_of
 from fastoci.layer.options import LayerOptions
 from fastoci.layer.pack import BlobSink, PackedLayer, PlannedLayer
 from fastoci.layer.tarblocks import TarBlocks
+from fastoci.tar.pieces import FilePieces
+from fastoci.tar.reader import TarEntry, TarReader, entry_path
 from fastoci.tree.ancestors import Found
-from fastoci.tree.policy import OWNER_LIMIT
 from fastoci.tree.source import ARCHIVE_SUFFIXES, STDIN, TreeSource
 
 __all__ = ["pack_tar", "plan_tar"]
@@ -31,16 +30,7 @@ _COMPRESSED = {
     b"\xfd7zXZ": ("xz", "unxz"),
     b"BZh": ("bzip2", "bunzip2"),
 }
-_KINDS = {
-    tarfile.DIRTYPE: "directory",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.CHRTYPE: "character",
-    tarfile.BLKTYPE: "block",
-    tarfile.FIFOTYPE: "fifo",
-}
-_EXTENDED_LIMIT = 1024 * 1024
-_RECORD_SIZE = 512
-_TIME_LIMIT = 2**63
+_NS = 10**9
 
 
 def pack_tar(
@@ -163,23 +153,14 @@ def _read(stream: BinaryIO) -> bytes:
         raise TreeError.from_os(error, "cannot read standard input", path=STDIN) from error
 
 
-class _Headers:
-    """An archive's file as tarfile reads it, for headers alone: an extended header is read into memory whole."""
+class _Unmetered:
+    """Counts nothing: the archive is the caller's own, and nothing is made of it but its bytes."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.seek = file.seek
-        self.tell = file.tell
+    def add_entry(self, layer: str) -> None:
+        """Count a header."""
 
-    def read(self, size: int) -> bytes:
-        """Read one header.
-
-        Raises:
-            ReadError: It is larger than anybody's.
-        """
-        if size > _EXTENDED_LIMIT:
-            raise tarfile.ReadError(f"an extended header of {size:,} bytes")
-        return self._file.read(size)
+    def add_bytes(self, layer: str, size: int) -> None:
+        """Count bytes that are not in the stream."""
 
 
 class _Members:
@@ -199,40 +180,32 @@ class _Members:
                     cause="a layer's diff_id is the digest of the tar stream as it is",
                     hint=f"{program} -c {source.path} | fastoci build -",
                 )
+        reader = TarReader(FilePieces(fd), source.path, _Unmetered(), "is no whole tar archive")
         try:
-            with (
-                open(os.dup(fd), "rb") as file,  # a descriptor, not a path
-                _archive(file) as archive,
-            ):
-                for member in archive:
-                    self._add(member)
-                    archive.members = []  # type: ignore[attr-defined]  # or it keeps every member it has seen
-                _check_end(fd, archive.offset)
-        # The last three are what tarfile raises over numbers and chains of headers that nobody means.
-        except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+            for entry in reader.entries():
+                self._add(entry)
+            if not reader.is_ended:
+                raise reader.fail("it ends without the block of zeros that ends an archive")
+        except (InvalidImageError, OSError) as error:
             raise TreeError(
                 f"{source.path} is no whole tar archive",
                 path=source.path,
-                cause=str(error) or type(error).__name__,
+                cause=error.cause if isinstance(error, InvalidImageError) else (error.strerror or "").lower(),
                 hint=None if self.count else _other_meaning(source),
             ) from error
 
-    def _add(self, member: tarfile.TarInfo) -> None:
+    def _add(self, entry: TarEntry) -> None:
         self.count += 1
-        mtime = int(member.mtime // 1)
+        mtime = entry.mtime // _NS
         self.newest_mtime = mtime if self.newest_mtime is None else max(self.newest_mtime, mtime)
-        path = _path(member.name)
+        path = entry_path(entry.path)
         self._found.pop(path, None)
         self._others.pop(path, None)
-        kind = _KINDS.get(member.type, "file")
-        if member.islnk() and (origin := self._found.get(_path(member.linkname))):
+        kind = "file" if entry.kind == "hardlink" else entry.kind
+        if entry.kind == "hardlink" and (origin := self._found.get(entry_path(entry.target))):
             self._found[path] = origin
         elif kind in ("directory", "symlink"):
-            if not (0 <= member.uid < OWNER_LIMIT and 0 <= member.gid < OWNER_LIMIT and abs(mtime) < _TIME_LIMIT):
-                raise tarfile.ReadError(f"{member.name!r} has an owner or a time that no system has")
-            self._found[path] = Found(
-                kind, member.mode & 0o7777, member.uid, member.gid, mtime, _xattrs(member), os.fsencode(member.linkname)
-            )
+            self._found[path] = Found(kind, entry.mode, entry.uid, entry.gid, mtime, entry.xattrs, entry.target)
         else:
             self._others[path] = kind
 
@@ -247,39 +220,3 @@ def _other_meaning(source: TreeSource) -> str | None:
     if source.path == STDIN or source.path.endswith(ARCHIVE_SUFFIXES):
         return None
     return f"for the file itself in the image, name its place there: {source.path}:/DEST"
-
-
-def _archive(file: BinaryIO) -> tarfile.TarFile:
-    file.seek(0)
-    # typeshed asks for all that any mode of tarfile may call.
-    headers: Any = _Headers(file)
-    return tarfile.open(fileobj=headers, mode="r:", encoding="utf-8", errors="surrogateescape")
-
-
-def _check_end(fd: int, offset: int) -> None:
-    """See that the members end where the archive does: tarfile takes a broken header for the end, and none at all.
-
-    Raises:
-        ReadError: What stands at `offset` is no record of zeros.
-    """
-    record = os.pread(fd, _RECORD_SIZE, offset)
-    if not record:
-        raise tarfile.ReadError("it ends without the records of zeros that end an archive")
-    if len(record) < _RECORD_SIZE:
-        raise tarfile.ReadError("it ends in the middle of a header")
-    if any(record):
-        raise tarfile.ReadError(f"there is no header at byte {offset:,}")
-
-
-def _path(name: str) -> bytes:
-    """Return a member's path as the image has it: no slash at either end, nothing above the root."""
-    return os.fsencode(posixpath.normpath("/" + name).lstrip("/"))
-
-
-def _xattrs(member: tarfile.TarInfo) -> dict[bytes, bytes]:
-    prefix = "SCHILY.xattr."
-    return {
-        os.fsencode(key.removeprefix(prefix)): value.encode("utf-8", "surrogateescape")
-        for key, value in member.pax_headers.items()
-        if key.startswith(prefix)
-    }

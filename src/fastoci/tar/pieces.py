@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
-__all__ = ["Pieces"]
+__all__ = ["FilePieces", "Pieces"]
+
+_HEADERS = 4096
+"""Bytes that are read of a file at once: a header, and more of them where what they describe is small."""
 
 
 class Pieces:
@@ -74,3 +78,28 @@ class Pieces:
                 self._piece, self._view, self._at = piece, memoryview(piece), 0
                 return True
         return False
+
+
+class FilePieces(Pieces):
+    """The same of a file, in which what is passed over is not read.
+
+    Args:
+        fd: A descriptor that can be read at any position; the caller's.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(self._read())
+        self._fd = fd
+
+    def skip(self, size: int) -> int:
+        """Pass over `size` bytes and return how many were there."""
+        left = len(self._piece) - self._at
+        if size > left:
+            size = min(size, left + max(0, os.fstat(self._fd).st_size - self.position - left))
+        self._at = min(len(self._piece), self._at + size)
+        self.position += size
+        return size
+
+    def _read(self) -> Iterator[bytes]:
+        while piece := os.pread(self._fd, _HEADERS, self.position):
+            yield piece

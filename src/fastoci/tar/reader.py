@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -27,7 +28,7 @@ from fastoci.spec.tarheader import (
 from fastoci.tar.pieces import Pieces
 from fastoci.tar.sparse import Region, SparseError, checked, gnu_map, pax_map, spread
 
-__all__ = ["Kind", "Meter", "TarEntry", "TarReader", "shown"]
+__all__ = ["Kind", "Meter", "TarEntry", "TarReader", "entry_path", "shown"]
 
 Kind = Literal["file", "hardlink", "symlink", "character", "block", "directory", "fifo"]
 
@@ -48,6 +49,7 @@ _ZEROS = bytes(BLOCK)
 _SCHILY = b"SCHILY.xattr."
 _LIBARCHIVE = b"LIBARCHIVE.xattr."
 _NS = 10**9
+_DEVICE_LIMIT = 1 << 32  # of each of its two numbers, in any kernel's device number
 _OWNER_LIMIT = (1 << 32) - 1  # the last one means none (chown(2))
 _SIZE_LIMIT = 1 << 63
 _TIME_LIMIT = 1 << 62  # seconds
@@ -99,14 +101,20 @@ class TarReader:
     """The entries of one layer, in order; the data of each is to be taken before the next one is asked for.
 
     Args:
-        pieces: The tar stream.
+        pieces: The tar stream; or whatever gives what is asked for of it.
         layer: What to call it in errors, as `the layer sha256:… of NAME`.
         usage: Counts its entries.
         verdict: What is said of it there.
+
+    Attributes:
+        is_ended: Whether what ends an archive, a block of zeros, has been read.
     """
 
-    def __init__(self, pieces: Iterator[bytes], layer: str, usage: Meter, verdict: str = "cannot be unpacked") -> None:
-        self._pieces = Pieces(pieces)
+    def __init__(
+        self, pieces: Iterator[bytes] | Pieces, layer: str, usage: Meter, verdict: str = "cannot be unpacked"
+    ) -> None:
+        self.is_ended = False
+        self._pieces = pieces if isinstance(pieces, Pieces) else Pieces(pieces)
         self._layer = layer
         self._usage = usage
         self._verdict = verdict
@@ -187,6 +195,7 @@ class TarReader:
         if len(block) < BLOCK:
             raise self._truncated()
         if block == _ZEROS:
+            self.is_ended = True
             self._pieces.skip(_SIZE_LIMIT)
             return None
         if not has_checksum(block):
@@ -233,10 +242,7 @@ class TarReader:
             if not entry.target or b"\0" in entry.target:
                 raise self.fail(f"{shown(path)} is a link to nowhere")
         elif kind in ("character", "block"):
-            entry.device = (
-                self._number(block[329:337], "device", path),
-                self._number(block[337:345], "device", path),
-            )
+            entry.device = self._device(block[329:337], path), self._device(block[337:345], path)
         elif kind == "file":
             # Of anything else a size means nothing: no data follows it.
             self._describe_data(entry, block, kind_byte, size, pax)
@@ -285,6 +291,12 @@ class TarReader:
             raise self.fail(f"{shown(path)} has no valid {what}")
         return number
 
+    def _device(self, field: bytes, path: bytes) -> int:
+        number = self._number(field, "device", path)
+        if number >= _DEVICE_LIMIT:
+            raise self.fail(f"{shown(path)} has a device number that no system has: {number}")
+        return number
+
     def _owner(self, field: bytes, record: bytes | None, path: bytes) -> int:
         owner = self._decimal(record, "owner", path) if record else self._number(field, "owner", path)
         if owner >= _OWNER_LIMIT:
@@ -325,6 +337,11 @@ class TarReader:
 
     def _truncated(self) -> InvalidImageError:
         return self.fail("the tar ends in the middle of an entry")
+
+
+def entry_path(path: bytes) -> bytes:
+    """Return a path of an archive as the image has it: no slash at either end, nothing above the root."""
+    return posixpath.normpath(b"/" + path).lstrip(b"/")
 
 
 def shown(path: bytes) -> str:
