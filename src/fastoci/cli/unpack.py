@@ -98,7 +98,12 @@ def run(
     threads: Annotated[
         int | None,
         typer.Option(
-            "-T", "--threads", min=1, max=1024, metavar="N", help="Threads that make files.  [default: the CPUs there are]"
+            "-T",
+            "--threads",
+            min=1,
+            max=1024,
+            metavar="N",
+            help="Threads that make files.  [default: the CPUs, up to 8]",
         ),
     ] = None,
     owner: OwnerFlags,
