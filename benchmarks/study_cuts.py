@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fastoci._engine.filler import Filler
-
 import trees
 from fastoci._engine.division import PASSING, divide
+from fastoci._engine.layered import LayeredTree
 from fastoci._engine.table import EntryTable
+from fastoci.tree.patterns import compile_patterns
 
 _CASES = int(os.environ.get("FASTOCI_BENCH_ROUNDS") or 50)
 _LAYERS = int(os.environ.get("FASTOCI_BENCH_LAYERS") or 20)
@@ -114,14 +114,10 @@ def case(top: Node, name: str, kind: Kind, number: int, counts: list[int], uneve
 def layers(top: Node) -> tuple[list[int], list[int]]:
     """Return what tells each layer from all others, and what its entries weigh."""
     table = EntryTable(b"study", None)
-    filler = Filler(table)
-    filler.fill([_facts(top)])
-    level = [top]
-    while level:
-        for node in level:
-            filler.fill([_facts(child) for child in node.children or ()])
-        level = [child for node in level for child in node.children or () if child.children is not None]
-    filler.finish()
+    tree = LayeredTree(table, 1, 1 << 30)
+    tree.begin()
+    put(tree, top, b"")
+    tree.finish(b"", compile_patterns(()))
     order = [top, *top.walk()]
     found, weights = [], []
     for _, numbers in divide(table, count=_LAYERS):
@@ -136,9 +132,13 @@ def layers(top: Node) -> tuple[list[int], list[int]]:
     return found, weights
 
 
-def _facts(node: Node) -> tuple[object, ...]:
-    kind = "file" if node.children is None else "directory"
-    return node.name, kind, 0o644, 0, 0, 0, node.size, bytes(32), {}, id(node), 1
+def put(tree: LayeredTree, node: Node, above: bytes) -> None:
+    """Put a name into a tree, and all that is beneath it."""
+    path = above + node.name
+    kind, content = ("file", bytes(32)) if node.children is None else ("directory", None)
+    tree.put(path, kind, 0o755, 0, 0, 0, node.size, content, {})
+    for child in node.children or ():
+        put(tree, child, path + b"/")
 
 
 def change(top: Node, kind: Kind, chance: random.Random) -> list[tuple[Node, list[Node] | None, int]]:
@@ -161,7 +161,7 @@ def change(top: Node, kind: Kind, chance: random.Random) -> list[tuple[Node, lis
             case "removed":
                 children[at : at + 1] = []
             case "added":
-                children.insert(at + 1, Node(b"%s.%d" % (file.name, number), size, above=above))
+                children.insert(at + 1, Node(b"%s.%d-new" % (file.name, number), size, above=above))
             case _:
                 children[at] = Node(file.name, size, above=above)
         above.children = sorted(children, key=lambda one: one.order)
