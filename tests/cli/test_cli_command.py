@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pytest
 import typer
@@ -16,6 +16,7 @@ from fastoci.errors import UsageError
 class Flags:
     """A group."""
 
+    title: ClassVar[str] = "Flags"
     tls_verify: Annotated[bool, typer.Option("--tls-verify/--no-tls-verify")] = True
     load: Annotated[bool, typer.Option("-l", "--load")] = False
     load_into: Annotated[str | None, typer.Option(hidden=True)] = None

@@ -86,4 +86,6 @@ def test_pushes_in_one_pass(
         client.close()
         assert registry.blobs["me/base"][str(described(data).digest)] == data, f"seed {seed}"
         assert len(registry.seen) - before < 200, f"seed {seed}"
-    assert min(outcomes.values()) > 0
+    assert outcomes["pushed"] > 0
+    # A few scripts may all be harmless.
+    assert outcomes["failed"] > 0 or not LONG
