@@ -1,7 +1,7 @@
 """The house's floors: imports point down only, and starting up imports no more than it must.
 
     cli  >  use cases (files here), checks  >  building  >  images
-      >  layer  store  registry  rootfs (siblings)  >  tree  events  >  spec  >  errors
+      >  layer  store  registry  rootfs (siblings)  >  tree  tar  events  >  spec  >  errors
 
 `version` and `units` lie beneath everything. The engine lies beneath `tree`, which scans with it, `layer`, which
 renders, and `ending`, which all who hold something may use.
@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "events": {"spec", "errors"},
     "tar": {"spec", "errors"},
     "tree": {"_engine", "ending", "threads", "events", "spec", "errors"},
-    "layer": {"_engine", "ending", "threads", "tree", "events", "spec", "errors", "version"},
+    "layer": {"_engine", "ending", "tar", "threads", "tree", "events", "spec", "errors", "version"},
     "store": {"ending", "threads", "events", "spec", "errors", "version"},
     "registry": {"ending", "units", "events", "spec", "errors", "version"},
     "rootfs": {"_engine", "ending", "tar", "threads", "units", "events", "spec", "errors", "version"},
@@ -78,7 +78,7 @@ MAY_IMPORT = {
 ENGINE = {
     "ending": {"ending"},
     "tree": {"scanner", "table", "pattern", "comparison", "contents", "layered"},
-    "rootfs": {"writer"},
+    "rootfs": {"writer", "directories"},
     "layer": {"plan", "division", "ahead", "renderer", "header", "table", "sample", "fingerprint"},
 }
 

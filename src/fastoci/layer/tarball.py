@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from fastoci.ending import ending_context
-from fastoci.errors import InvalidImageError, StoreError, TreeError, UsageError
+from fastoci.errors import InvalidImageError, StoreError, TreeError, UsageError, reason
 from fastoci.events import Sink
 from fastoci.layer.blocks import SourceFacts
 from fastoci.layer.fingerprint import fingerprint_of_file, place_of
@@ -190,7 +190,7 @@ class _Members:
             raise TreeError(
                 f"{source.path} is no whole tar archive",
                 path=source.path,
-                cause=error.cause if isinstance(error, InvalidImageError) else (error.strerror or "").lower(),
+                cause=error.cause if isinstance(error, InvalidImageError) else reason(error),
                 hint=None if self.count else _other_meaning(source),
             ) from error
 
