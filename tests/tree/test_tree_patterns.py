@@ -383,3 +383,9 @@ class TestIgnoreFile:
             file.truncate(2**40)
         with pytest.raises(StoreError, match="4 MiB"):
             read_ignorefile(str(tmp_path / "ignore"))
+
+
+def test_of_a_long_pattern_the_beginning_is_said():
+    with pytest.raises(UsageError) as caught:
+        compile_patterns(("a" * 10_000 + "[",))
+    assert caught.value.what == f"illegal exclude pattern '{'a' * 200}'…"

@@ -43,6 +43,7 @@ _CHUNK = re.compile(r"(?:\\.|\[(?:\\.|[^]\\])*(?:\]|$)|[^*\\[])*\\?", re.DOTALL)
 """What stands before the next star, as Go's filepath.Match has it: one in brackets is none."""
 _NAMED_CLASS = re.compile(r"\[:(.*?):\]")
 _REPETITION = re.compile(r"\{(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)?)?\}")
+_LONGEST_SHOWN = 200
 _SPECIAL = "*?[]\\^|{"
 """What a path has before a backslash to stand for itself, whatever is beside it."""
 
@@ -97,7 +98,7 @@ def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:
         if negated:
             text = text[1:].strip()
             if not text or not posixpath.normpath(text).strip("/").strip():
-                raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the exclamation mark")
+                raise _illegal(pattern, cause="nothing follows the exclamation mark")
         text = _clean(text)
         # Docker's reader and its matcher each trim and clean, one after the other: `docs /` is `docs`.
         text = _clean(text.rstrip() if negated else text.strip())
@@ -105,7 +106,7 @@ def compile_patterns(patterns: tuple[str, ...]) -> PatternSet:
         if not negated and text.startswith("!"):
             negated, text = True, text[1:]
             if not text:
-                raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the exclamation mark")
+                raise _illegal(pattern, cause="nothing follows the exclamation mark")
         if text:
             compiled.append((negated, _translate(text, pattern)))
     return PatternSet(compiled)
@@ -130,6 +131,15 @@ def pattern_of(path: str) -> str:
         if escaped[place] == " ":
             escaped = f"{escaped[:-1]}[ ]" if place else f"[ ]{escaped[1:]}"
     return escaped
+
+
+def _illegal(pattern: str, cause: str, hint: str | None = None) -> UsageError:
+    return UsageError(f"illegal exclude pattern {_shown(pattern)}", cause=cause, hint=hint)
+
+
+def _shown(text: str) -> str:
+    """Return a text in quotes, and the beginning of one that nobody would read to its end."""
+    return repr(text) if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]!r}…"
 
 
 def _clean(text: str) -> str:
@@ -217,14 +227,14 @@ def _tokens(text: str, pattern: str, *, strict: bool = False) -> list[Token]:
             tokens.append(("any", None))
         elif character == "\\":
             if at == len(text):
-                raise UsageError(f"illegal exclude pattern {pattern!r}", cause="nothing follows the backslash")
+                raise _illegal(pattern, cause="nothing follows the backslash")
             tokens.append(_escaped(text[at], pattern))
             at += 1
         elif character == "[":
             at = _class(text, at, tokens, pattern, strict=strict)
         elif is_expression and (character in "|^" or _REPETITION.match(text, at - 1)):
-            raise UsageError(
-                f"illegal exclude pattern {pattern!r}",
+            raise _illegal(
+                pattern,
                 cause=f"beside wildcards a {character!r} is a regular expression's, to Docker's builder",
                 hint=f"write \\{character} for the character itself",
             )
@@ -244,7 +254,7 @@ def _escaped(character: str, pattern: str) -> Token:
     if character.lower() in _ESCAPED_CLASSES:
         return ("class" if character.islower() else "class_not"), list(_ESCAPED_CLASSES[character.lower()])
     if (character.isalnum() or not character.isascii()) and not "\udc80" <= character <= "\udcff":
-        raise UsageError(f"illegal exclude pattern {pattern!r}", cause=f"a backslash before {character!r}")
+        raise _illegal(pattern, cause=f"a backslash before {character!r}")
     return "literal", _point(character)
 
 
@@ -258,7 +268,7 @@ def _class(text: str, at: int, tokens: list[Token], pattern: str, *, strict: boo
         named = None if strict else _NAMED_CLASS.match(text, at)
         if named is not None:
             if named[1] not in _NAMED_CLASSES:
-                raise UsageError(f"illegal exclude pattern {pattern!r}", cause=f"no class is called {named[1]!r}")
+                raise _illegal(pattern, cause=f"no class is called {_shown(named[1])}")
             ranges += _NAMED_CLASSES[named[1]]
             at = named.end()
             continue
@@ -271,7 +281,7 @@ def _class(text: str, at: int, tokens: list[Token], pattern: str, *, strict: boo
         if text[at : at + 1] == "-" and (strict or text[at + 1 : at + 2] != "]"):
             high, at = _class_member(text, at + 1, pattern, strict=strict)
         if high < low:
-            raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a range in a class runs backwards")
+            raise _illegal(pattern, cause="a range in a class runs backwards")
         ranges.append((low, high))
     tokens.append(("class_not" if negated else "class", ranges))
     return at + 1
@@ -280,24 +290,24 @@ def _class(text: str, at: int, tokens: list[Token], pattern: str, *, strict: boo
 def _class_member(text: str, at: int, pattern: str, *, strict: bool) -> tuple[int, int]:
     """Return the code point at `at`, perhaps escaped, and where the next one begins. `strict`: see `_tokens`."""
     if strict and text[at : at + 1] in ("-", "]"):
-        raise UsageError(
-            f"illegal exclude pattern {pattern!r}",
+        raise _illegal(
+            pattern,
             cause=f"a {text[at]!r} stands where a member of a class should be",
             hint=f"write \\{text[at]} for the character itself",
         )
     if text[at : at + 1] in ("*", "?"):
-        raise UsageError(
-            f"illegal exclude pattern {pattern!r}",
+        raise _illegal(
+            pattern,
             cause=f"a {text[at]!r} in a class ends it, to Docker's builder, and means nothing that anyone would write",
             hint=f"write \\{text[at]} for the character itself",
         )
     escaped = text[at : at + 1] == "\\"
     at += escaped
     if at >= len(text):
-        raise UsageError(f"illegal exclude pattern {pattern!r}", cause="a class has no closing bracket")
+        raise _illegal(pattern, cause="a class has no closing bracket")
     if strict or not escaped:
         return _point(text[at]), at + 1
     kind, point = _escaped(text[at], pattern)
     if kind != "literal" or not isinstance(point, int):
-        raise UsageError(f"illegal exclude pattern {pattern!r}", cause=f"a range in a class ends in \\{text[at]}")
+        raise _illegal(pattern, cause=f"a range in a class ends in \\{text[at]}")
     return point, at + 1
